@@ -1,0 +1,43 @@
+"""Errors of the device runtime, each with the exit code that a command ends with."""
+
+
+class EdgeError(Exception):
+    """Anything that the device runtime reports to its user instead of a traceback."""
+
+    exit_code = 1
+
+
+class SpecError(EdgeError, ValueError):
+    """A value breaks the contract of a type: wrong shape, dtype, range or name."""
+
+    exit_code = 2
+
+
+class ImageError(EdgeError):
+    """An image file is missing, truncated or not an image."""
+
+    exit_code = 4
+
+
+class BundleError(EdgeError):
+    """A bundle is incomplete, altered, or written for another version of the runtime."""
+
+    exit_code = 7
+
+
+class SourceError(EdgeError):
+    """A camera, stream, video or folder cannot be opened or has no frames."""
+
+    exit_code = 8
+
+
+class SelfTestError(EdgeError):
+    """The device does not reproduce the golden vectors of a bundle."""
+
+    exit_code = 9
+
+
+class BackendError(EdgeError):
+    """An inference runtime is not installed or cannot run a model file."""
+
+    exit_code = 11
