@@ -1,4 +1,4 @@
-"""Packaging: the trainer (`cvforge`) and the device runtime (`cvforge_edge`, torch-free) with an extra for each place they run."""
+"""Packaging: the trainer `cvforge`, the torch-free device runtime `cvforge_edge`, an extra for each place they run."""
 
 from setuptools import find_packages, setup
 
@@ -9,7 +9,7 @@ EXTRAS = {
     # Devices: no torch. Pick one; the folder deploy/edge also runs without being installed.
     "edge": ["numpy>=1.26", "opencv-python-headless>=4.10", "ai-edge-litert>=2.1.6"],
     "edge-onnx": ["numpy>=1.26", "opencv-python-headless>=4.10", "onnxruntime>=1.20"],
-    # The wheels stop at Python 3.11 and need numpy 1, which in turn needs this OpenCV; pip does not know (docs/decisions/0002).
+    # The wheels stop at Python 3.11 and need numpy 1, which in turn needs this OpenCV; pip does not know.
     "edge-tflite-runtime": [
         "numpy>=1.26,<2",
         "opencv-python-headless>=4.10,<=4.11.0.86",

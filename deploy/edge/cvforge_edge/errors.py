@@ -13,6 +13,12 @@ class SpecError(EdgeError, ValueError):
     exit_code = 2
 
 
+class UsageError(EdgeError):
+    """An option, or a pair of options, asks for what cannot be done on this machine."""
+
+    exit_code = 2
+
+
 class ImageError(EdgeError):
     """An image file is missing, truncated or not an image."""
 
@@ -35,6 +41,12 @@ class SelfTestError(EdgeError):
     """The device does not reproduce the golden vectors of a bundle."""
 
     exit_code = 9
+
+
+class StorageError(EdgeError):
+    """A result cannot be written, for instance because the disk is full."""
+
+    exit_code = 10
 
 
 class BackendError(EdgeError):
