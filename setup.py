@@ -76,8 +76,7 @@ setup(
     packages=[
         *find_packages(include=["cvforge", "cvforge.*"]),
         "cvforge_edge",
-        "cvforge_edge.backends",
-        "cvforge_edge.sinks",
+        *(f"cvforge_edge.{name}" for name in find_packages(EDGE)),
     ],
     package_dir={"cvforge_edge": EDGE},
     package_data={"cvforge": ["py.typed"], "cvforge_edge": ["py.typed"]},

@@ -50,3 +50,9 @@ class ExportError(CVForgeError):
     """A model cannot be converted to the requested format."""
 
     exit_code = 12
+
+
+class InterruptedRunError(CVForgeError):
+    """Training was stopped by Ctrl-C or SIGTERM; a checkpoint to resume from was written."""
+
+    exit_code = 130

@@ -14,8 +14,11 @@ LEVELS = {
     "cvforge.errors": 1,
     "cvforge.cli": 1,
     "cvforge.config": 1,
+    "cvforge.environment": 1,
     "cvforge.runs": 1,
     "cvforge.evaluation": 1,
+    "cvforge.checkpoint": 2,
+    "cvforge.checkpoint": 2,
     "cvforge.data": 2,
     "cvforge.models": 2,
     "cvforge.losses": 2,
@@ -26,6 +29,7 @@ LEVELS = {
     "cvforge.export": 4,
     "cvforge.flash": 4,
     "cvforge.loop": 4,
+    "cvforge.commands": 5,
 }
 """The level of each package; `cvforge` itself (the version) belongs to the lowest."""
 

@@ -26,8 +26,10 @@ class RunSection:
 class DataSection:
     """The data sets and how batches are made of them."""
 
-    root: str | None = MISSING  # folder of the data set
+    root: str | None = MISSING  # folder of the data set; null: generated data
+    hint: str | None = None  # how to get the data, said when root is missing
     num_classes: int = MISSING  # type: ignore[assignment]
+    labels: list[str] | None = None  # class names, for data sets that do not state them
     train: TargetMapping = field(default_factory=dict)
     val: TargetMapping = field(default_factory=dict)
     test: TargetMapping | None = None

@@ -3,24 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Protocol, Union
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
-
 from cvforge_edge.preprocess import Geometry
-from cvforge_edge.types import Detections, SegmentationMap, Task
-
-
-@dataclass(frozen=True)
-class ClassLabel:
-    """The true class of an image."""
-
-    class_id: int
-
-
-Truth = Union[ClassLabel, Detections, SegmentationMap]
+from cvforge_edge.types import Task, Truth
 
 
 @dataclass(frozen=True, eq=False)
@@ -51,11 +40,14 @@ class Dataset(Protocol):
 
     def __getitem__(self, index: int) -> Sample: ...
 
-    def image_id(self, index: int) -> str: ...
+    def image_id(self, index: int) -> str:
+        """The `image_id` of one sample, without decoding it."""
 
-    def truth(self, index: int) -> Truth: ...
+    def truth(self, index: int) -> Truth:
+        """The truth of one sample, without decoding its image."""
 
-    def fingerprint(self) -> str: ...
+    def fingerprint(self) -> str:
+        """A name for exactly these images and truths, `<method>:<sha256>`; the order of the images does not count."""
 
 
 @dataclass

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Union
+from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
-import numpy.typing as npt
 
 from cvforge_edge.errors import SpecError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
 
 VOID_CLASS_ID = 255
 """Class id of a segmentation pixel that belongs to no class; it is neither trained on nor scored."""
@@ -46,15 +48,13 @@ class Detections:
     areas: npt.NDArray[np.float32] | None = None
 
     def __post_init__(self) -> None:
-        n = len(self.boxes_xyxy)
+        n = self.boxes_xyxy.shape[0] if getattr(self.boxes_xyxy, "shape", ()) else 0
         _check("boxes_xyxy", self.boxes_xyxy, (n, 4), np.float32)
         _check("scores", self.scores, (n,), np.float32)
         _check("class_ids", self.class_ids, (n,), np.int64)
-        if self.masks is not None and (self.masks.ndim != 3 or len(self.masks) != n or self.masks.dtype != np.bool_):
-            raise SpecError(
-                f"masks: found {self.masks.shape} {self.masks.dtype}, expected ({n}, height, width) bool; "
-                "give one mask for each box"
-            )
+        if self.masks is not None:
+            _check_axes("masks", self.masks, f"({n}, height, width)", np.bool_, axes=3)
+            _check("masks", self.masks, (n, *self.masks.shape[1:]), np.bool_)
         if self.track_ids is not None:
             _check("track_ids", self.track_ids, (n,), np.int64)
         if self.is_crowd is not None:
@@ -94,7 +94,7 @@ class ClassScores:
     probs: npt.NDArray[np.float32]
 
     def __post_init__(self) -> None:
-        _check("probs", self.probs, (self.probs.size,), np.float32)
+        _check("probs", self.probs, (np.size(self.probs),), np.float32)
 
     def top(self, count: int) -> list[tuple[int, float]]:
         """The `count` strongest (class id, probability) pairs, strongest first."""
@@ -113,15 +113,28 @@ class SegmentationMap:
     class_map: npt.NDArray[np.uint8]
 
     def __post_init__(self) -> None:
-        if self.class_map.ndim != 2 or self.class_map.dtype != np.uint8:
-            raise SpecError(
-                f"class_map: found {self.class_map.shape} {self.class_map.dtype}, expected (height, width) uint8"
-            )
+        _check_axes("class_map", self.class_map, "(height, width)", np.uint8, axes=2)
+
+
+@dataclass(frozen=True)
+class ClassLabel:
+    """The true class of an image."""
+
+    class_id: int
 
 
 Prediction = Union[ClassScores, Detections, SegmentationMap]
+Truth = Union[ClassLabel, Detections, SegmentationMap]
 
 
 def _check(name: str, array: npt.NDArray[Any], shape: tuple[int, ...], dtype: type[np.generic]) -> None:
-    if array.shape != shape or array.dtype != dtype:
+    _check_axes(name, array, str(shape), dtype, axes=len(shape))
+    if array.shape != shape:
+        raise SpecError(f"{name}: found {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)}")
+
+
+def _check_axes(name: str, array: npt.NDArray[Any], shape: str, dtype: type[np.generic], *, axes: int) -> None:
+    if not isinstance(array, np.ndarray):
+        raise SpecError(f"{name}: found {type(array).__name__}, expected an array {shape} {np.dtype(dtype)}")
+    if array.ndim != axes or array.dtype != dtype:
         raise SpecError(f"{name}: found {array.shape} {array.dtype}, expected {shape} {np.dtype(dtype)}")

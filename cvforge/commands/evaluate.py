@@ -1,0 +1,73 @@
+"""Scores a run or a bundle on a split, and says the same about both."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from cvforge.commands.model import OpenedModel, data_config, matching_dataset
+from cvforge.commands.terminal import stage_bars
+from cvforge.config import build
+from cvforge.evaluation import evaluate, spread_indices
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """A score and what it is of.
+
+    Attributes:
+        model: name of the run or bundle.
+        split: part of the data.
+        images: how many were scored.
+        data_fingerprint: of the whole split.
+        primary: name in `metrics` that models are compared by.
+        metrics: name -> value.
+    """
+
+    model: str
+    split: str
+    images: int
+    data_fingerprint: str
+    primary: str
+    metrics: dict[str, float]
+
+    def as_dict(self) -> dict[str, object]:
+        """Plain values for JSON."""
+        return asdict(self)
+
+
+def evaluate_model(
+    model: OpenedModel,
+    *,
+    split: str,
+    config: str | None = None,
+    run: Path | None = None,
+    overrides: Sequence[str] = (),
+    limit: int | None = None,
+) -> Evaluation:
+    """Score a model with progress on the terminal.
+
+    Args:
+        model: from `open_model`.
+        split: `val`, `test` or `train`.
+        config: name or path of the config that says which data, for a bundle.
+        run: a run that says which data, for a bundle.
+        overrides: `data.root=/path` and the like.
+        limit: score only so many images.
+    """
+    chosen = data_config(model, config=config, run=run, overrides=overrides)
+    manifest = model.predictor.manifest
+    dataset = matching_dataset(chosen, split, task=manifest.task, labels=manifest.labels)
+    metric = build.build_metric(chosen, manifest.labels)
+    predictor = model.predictor.with_postprocess(build.build_evaluation_postprocess(chosen))
+    with stage_bars() as stages:
+        metrics = evaluate(predictor, dataset, metric, progress=stages(f"score {model.name} on {split}"), limit=limit)
+    return Evaluation(
+        model=model.name,
+        split=split,
+        images=len(spread_indices(len(dataset), limit)),
+        data_fingerprint=dataset.fingerprint(),
+        primary=metric.primary,
+        metrics=metrics,
+    )

@@ -1,0 +1,152 @@
+"""Exports a run: its config and checkpoint become a plan and a network, and the result becomes a table."""
+
+from __future__ import annotations
+
+import hashlib
+import sys
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+from rich.table import Table
+
+import cvforge
+from cvforge.commands.model import matching_dataset, require_run, run_config
+from cvforge.commands.terminal import rows_table, stage_bars
+from cvforge.config import build
+from cvforge.config.schema import Config
+from cvforge.environment import REPOSITORY, git_state
+from cvforge.errors import ConfigError
+from cvforge.evaluation import spread_indices
+from cvforge.export.bundle import ExportReport, export_bundle
+from cvforge.export.folder import check_target
+from cvforge.export.plan import ExportPlan
+from cvforge.export.verify import Scoring
+from cvforge.runs import Run
+from cvforge_edge.manifest import name_problems
+from cvforge_edge.types import Task
+
+SPLIT = "val"
+SECTIONS = ("data", "export", "evaluation")
+PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+BYTES_PER_MB = 1e6
+
+
+@dataclass(frozen=True)
+class ExportRequest:
+    """What a user asks for.
+
+    Attributes:
+        run: the run's folder.
+        checkpoint: `best`, `last` or a path.
+        formats: None for those of the config.
+        precisions: None for those of the config.
+        output: the bundle's folder; None for `bundles/<name>`.
+        name: of the model on the device; None for the run's name in its config.
+        force: replace a bundle that is there.
+        limit: score the files on so many images only.
+        overrides: `export.metric_budget.fp16=0.01` and the like.
+    """
+
+    run: Path
+    checkpoint: str = "best"
+    formats: tuple[str, ...] | None = None
+    precisions: tuple[str, ...] | None = None
+    output: Path | None = None
+    name: str | None = None
+    force: bool = False
+    limit: int | None = None
+    overrides: tuple[str, ...] = ()
+
+
+def export_run(request: ExportRequest) -> ExportReport:
+    """Make a verified bundle of a run, with progress on the terminal.
+
+    Raises:
+        CVForgeError: see `cvforge.export.bundle.export_bundle`; also when the request or the run is wrong.
+    """
+    run = require_run(request.run)
+    config = run_config(run, request.overrides, sections=SECTIONS)
+    name = request.name or config.run.name
+    if name_problems(name):
+        raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")
+    target = (request.output or Path("bundles") / name).resolve()
+    check_target(target, replace=request.force)
+    net = build.load_net(run, request.checkpoint, config=config)
+    dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
+    scored = len(spread_indices(len(dataset), request.limit))
+    plan = ExportPlan(
+        name=name,
+        task=Task(config.task),
+        labels=run.labels,
+        preprocess=build.build_preprocess(config),
+        postprocess=build.build_postprocess(config),
+        formats=request.formats or tuple(config.export.formats),
+        precisions=request.precisions or tuple(config.export.precisions),
+        metric_budget=config.export.metric_budget,
+        tensor_tolerance=config.export.tensor_tolerance,
+        golden_images=config.export.golden_images,
+        split=SPLIT if scored == len(dataset) else f"{SPLIT}, {scored} of {len(dataset)} images",
+        data_fingerprint=dataset.fingerprint(),
+        run_id=run.dir.name,
+        provenance=_provenance(run, config, request.checkpoint),
+    )
+    scoring = Scoring(
+        dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
+    )
+    with stage_bars() as stages:
+        return export_bundle(net, scoring, plan, target=target, replace_existing=request.force, stages=stages)
+
+
+def report_table(report: ExportReport) -> Table:
+    """One row for the checkpoint and for each file: score, difference, size, time, worst error of a raw output."""
+    reference, primary = report.reference, report.reference.primary
+    expected = reference.metrics[primary]
+    rows = [("checkpoint (PyTorch)", f"{expected:.4f}", "", "", f"{reference.latency_ms:.2f}", "")]
+    for verdict in report.verdicts:
+        value = verdict.metrics[primary]
+        rows.append(
+            (
+                verdict.model.path,
+                f"{value:.4f}",
+                f"{value - expected:+.4f}",
+                f"{verdict.model.size_bytes / BYTES_PER_MB:.2f}",
+                f"{verdict.latency_ms:.2f}",
+                f"{max(verdict.parity.values()):.1e}",
+            )
+        )
+    columns = (report.manifest.name, primary, "difference", "MB", "ms an image", "worst output error")
+    return rows_table(f"{primary} on {report.manifest.metrics[0].split}, one thread", columns, rows)
+
+
+def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
+    """Where a bundle comes from, without paths, user or host of this machine."""
+    git = git_state(REPOSITORY) or {}
+    return {
+        "cvforge": cvforge.__version__,
+        "git_commit": git.get("commit"),
+        "git_dirty": git.get("dirty"),
+        "config": config.run.name,
+        "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
+        "checkpoint": Path(checkpoint).name,
+        "python": ".".join(str(number) for number in sys.version_info[:3]),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
+
+
+def parse_names(text: str) -> tuple[str, ...]:
+    """The names in `onnx,tflite`; spaces around them do not count.
+
+    >>> parse_names("onnx, tflite")
+    ('onnx', 'tflite')
+    """
+    return tuple(part.strip() for part in text.split(",") if part.strip())
+
+

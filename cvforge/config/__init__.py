@@ -1,0 +1,1 @@
+"""From YAML to checked sections, and from those to objects."""

@@ -1,0 +1,105 @@
+"""A traced graph as an ONNX file, with weights in single or half precision."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import onnx
+import torch
+
+from cvforge.errors import ExportError
+from cvforge.export.wrap import INPUT_NAME, TracedGraph
+
+OPSET = 18
+PRODUCER = "cvforge"
+_MIN_HALF_ELEMENTS = 64  # below this, a cast node costs more than half precision saves
+_HALF_MAX = float(np.finfo(np.float16).max)
+
+
+def write_onnx(graph: TracedGraph, paths: Mapping[str, Path]) -> None:
+    """Write ONNX files of one graph that `onnx.checker` accepts; the same weights give the same bytes.
+
+    Args:
+        graph: from `cvforge.export.wrap.trace`.
+        paths: the file to write for each precision: `fp32`, or `fp16`: weights are stored in half precision and widened
+            when the file is loaded, so arithmetic, input and outputs stay as they are. TFLite's fp16 means the same.
+
+    Raises:
+        ExportError: an operator has no ONNX form, or the result is not a valid model.
+    """
+    unknown = set(paths) - {"fp32", "fp16"}
+    if unknown:
+        raise ExportError(f"onnx: found precision {', '.join(sorted(unknown))}, accepted fp32, fp16")
+    single = _converted(graph)
+    _drop_traces(single)
+    for precision, path in paths.items():
+        model = onnx.ModelProto()
+        model.CopyFrom(single)
+        if precision == "fp16":
+            store_weights_in_half(model)
+        try:
+            onnx.checker.check_model(model, full_check=True)  # includes strict shape inference
+        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+            raise ExportError(f"{path.name}: the converted graph is not valid ONNX: {error}") from error
+        path.write_bytes(model.SerializeToString(deterministic=True))
+
+
+def store_weights_in_half(model: onnx.ModelProto) -> None:
+    """Replace every large float32 weight by a float16 one and a cast back, in place.
+
+    Weights outside the range of half precision, which would become infinite, stay float32.
+    """
+    casts = []
+    for weight in model.graph.initializer:
+        if weight.data_type != onnx.TensorProto.FLOAT:
+            continue
+        values = onnx.numpy_helper.to_array(weight)
+        if values.size < _MIN_HALF_ELEMENTS or not np.all(np.abs(values) <= _HALF_MAX):
+            continue
+        wide_name, half_name = weight.name, f"{weight.name}_fp16"
+        weight.CopyFrom(onnx.numpy_helper.from_array(values.astype(np.float16), half_name))
+        casts.append(onnx.helper.make_node("Cast", [half_name], [wide_name], to=onnx.TensorProto.FLOAT))
+    nodes = list(model.graph.node)
+    del model.graph.node[:]
+    model.graph.node.extend(casts + nodes)
+
+
+def _converted(graph: TracedGraph) -> onnx.ModelProto:
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)  # it reports optional optimisations that it skipped
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # torch warns of its own deprecations while converting
+            converted = torch.onnx.export(
+                graph.program,
+                dynamo=True,
+                external_data=False,
+                opset_version=OPSET,
+                input_names=[INPUT_NAME],
+                output_names=list(graph.spec.roles),
+                verbose=False,
+            )
+    except Exception as error:  # the exporter raises many types; all mean the same to the user
+        raise ExportError(f"onnx: the graph cannot be converted: {type(error).__name__}: {error}") from error
+    finally:
+        logger.setLevel(level)
+    if converted is None:
+        raise ExportError("onnx: torch.onnx.export returned nothing")
+    return converted.model_proto
+
+
+def _drop_traces(model: onnx.ModelProto) -> None:
+    """Remove source lines, paths and traces of the exporting machine, which the exporter writes into every node."""
+    model.producer_name, model.producer_version, model.doc_string = PRODUCER, "", ""
+    del model.metadata_props[:]
+    graph = model.graph
+    graph.name, graph.doc_string = PRODUCER, ""
+    parts = (graph.node, graph.initializer, graph.input, graph.output, graph.value_info, model.functions)
+    for part in [graph, *(item for items in parts for item in items)]:
+        part.doc_string = ""
+        del part.metadata_props[:]

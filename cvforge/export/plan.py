@@ -1,0 +1,96 @@
+"""What an export is to make, and what it may lose."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from cvforge.errors import ConfigError
+from cvforge.export.formats import FORMATS, PRECISIONS
+from cvforge.export.wrap import OUTPUT_ROLES, GraphSpec
+from cvforge_edge.manifest import Manifest
+from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.types import Task
+
+
+@dataclass(frozen=True)
+class ExportPlan:
+    """Everything about an export except the network and the images.
+
+    Attributes:
+        name: of the model on the device.
+        task: what it predicts.
+        labels: class names in the order of the scores.
+        preprocess: what an image becomes before the network.
+        postprocess: what raw outputs become on the device.
+        formats: names in `FORMATS`.
+        precisions: names in `PRECISIONS`.
+        metric_budget: precision -> how much of the primary metric may be lost.
+        tensor_tolerance: precision -> largest error of an output, as a fraction of its range.
+        golden_images: how many images travel in the bundle.
+        split: which part of the data the files are scored on.
+        data_fingerprint: of that part.
+        run_id: training run that the network comes from.
+        provenance: config hash, commit, versions; plain JSON without paths of this machine.
+        version: grows with every release of `name`.
+
+    Raises:
+        ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
+    """
+
+    name: str
+    task: Task
+    labels: tuple[str, ...]
+    preprocess: PreprocessSpec
+    postprocess: PostprocessSpec
+    formats: tuple[str, ...]
+    precisions: tuple[str, ...]
+    metric_budget: Mapping[str, float]
+    tensor_tolerance: Mapping[str, float]
+    golden_images: int
+    split: str
+    data_fingerprint: str
+    run_id: str
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    version: int = 1
+
+    def __post_init__(self) -> None:
+        problems = _name_problems("format", self.formats, tuple(FORMATS))
+        problems += _name_problems("precision", self.precisions, PRECISIONS)
+        for key, table in (("metric_budget", self.metric_budget), ("tensor_tolerance", self.tensor_tolerance)):
+            problems += [
+                f"export.{key}.{precision}: found {table.get(precision)!r}, expected a number of at least 0"
+                for precision in self.precisions
+                if not isinstance(table.get(precision), (int, float)) or not table[precision] >= 0
+            ]
+        if self.golden_images < 1:
+            problems.append(f"export.golden_images: found {self.golden_images}, expected at least 1")
+        if problems:
+            raise ConfigError("export: " + "; ".join(problems))
+
+    @property
+    def graph(self) -> GraphSpec:
+        """What the network's graph must look like."""
+        return GraphSpec(self.task, self.preprocess.size_hw, len(self.labels))
+
+    def manifest(self) -> Manifest:
+        """The manifest before there are files: enough to run the checkpoint or a file as the device would."""
+        return Manifest(
+            name=self.name,
+            version=self.version,
+            task=self.task,
+            labels=self.labels,
+            preprocess=self.preprocess,
+            outputs={role: role for role in OUTPUT_ROLES[self.task]},
+            postprocess=self.postprocess,
+            provenance=self.provenance,
+        )
+
+
+def _name_problems(what: str, found: tuple[str, ...], accepted: tuple[str, ...]) -> list[str]:
+    if not found:
+        return [f"no {what} given; accepted {', '.join(accepted)}"]
+    problems = [f"{what} {name!r} is unknown; accepted {', '.join(accepted)}" for name in found if name not in accepted]
+    return problems + [f"{what} {name!r} is given twice" for name in sorted(set(found)) if found.count(name) > 1]

@@ -1,0 +1,181 @@
+"""The verdict on an exported file: its raw outputs and its score on the task's metric against the checkpoint's."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cvforge.errors import ExportBudgetError
+from cvforge.evaluation import LabelledImages, Metric, evaluate
+from cvforge.export.latency import median_latency_ms
+from cvforge.export.parity import RawOutputs, collect_raw_outputs, relative_errors
+from cvforge_edge.errors import BackendError, SpecError
+from cvforge_edge.manifest import ModelFile
+from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.predictor import Predictor
+
+CLASSES_SHOWN = 5
+_ROUNDING = 1e-9  # a budget of 0.001 is not exceeded by the last bit of 0.001
+_ADVICE = {
+    "fp32": "The conversion itself is wrong or an operator differs: compare the other format's row, simplify the operator "
+    "that the worst output depends on, and report it",
+    "fp16": "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight "
+    "decay, or accept the loss with export.metric_budget.fp16=VALUE",
+}
+
+
+@dataclass(frozen=True)
+class Reference:
+    """What the checkpoint says and scores; every file is held against it.
+
+    Attributes:
+        inputs_u8: prepared inputs (h, w, 3) uint8 on which raw outputs are compared.
+        raw_outputs: the checkpoint's raw outputs by role, one entry an input.
+        metrics: the checkpoint's scores.
+        primary: name in `metrics` that the budget counts in.
+        latency_ms: median time of one image in PyTorch.
+    """
+
+    inputs_u8: Sequence[npt.NDArray[np.uint8]]
+    raw_outputs: Sequence[RawOutputs]
+    metrics: Mapping[str, float]
+    primary: str
+    latency_ms: float
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """On what, and how, a model is scored.
+
+    Attributes:
+        dataset: images and truth.
+        metric: the task's metric.
+        postprocess: thresholds of scoring.
+        limit: number of images, spread over the data set; None for all.
+    """
+
+    dataset: LabelledImages
+    metric: Metric
+    postprocess: PostprocessSpec
+    limit: int | None = None
+
+    def score(self, predictor: Predictor, *, progress: Callable[[int, int], None] | None) -> dict[str, float]:
+        """All metrics of a model; for detection with the thresholds of scoring."""
+        scored = predictor.with_postprocess(self.postprocess)
+        return evaluate(scored, self.dataset, self.metric, progress=progress, limit=self.limit)
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What was measured on one exported file.
+
+    Attributes:
+        model: the file.
+        parity: role -> worst error, as a fraction of the output's range.
+        metrics: its scores; empty when it could not be scored.
+        latency_ms: median time of one image, one thread, network only.
+        failure: why it could not be scored, or None.
+    """
+
+    model: ModelFile
+    parity: Mapping[str, float]
+    metrics: Mapping[str, float]
+    latency_ms: float
+    failure: str | None = None
+
+
+def judge(
+    model: ModelFile,
+    predictor: Predictor,
+    *,
+    reference: Reference,
+    scoring: Scoring,
+    progress: Callable[[int, int], None] | None = None,
+) -> Verdict:
+    """Measure one exported file in its real runtime; whether that is enough, `require_budget` says.
+
+    Args:
+        model: the file.
+        predictor: the file, loaded by the runtime that the device uses, one thread.
+        reference: the checkpoint's outputs and scores.
+        scoring: the same as for the checkpoint.
+        progress: told after each scored image.
+    """
+    failure, metrics, parity = None, {}, dict.fromkeys(reference.raw_outputs[0], float("inf"))
+    latency_ms = float("nan")
+    try:
+        parity = relative_errors(reference.raw_outputs, collect_raw_outputs(predictor, reference.inputs_u8))
+        latency_ms = median_latency_ms(predictor.backend, reference.inputs_u8[0][None])
+        metrics = scoring.score(predictor, progress=progress)
+    except (SpecError, BackendError) as error:  # outputs that cannot be read are a verdict, not a mistake of the user
+        failure = str(error)
+    return Verdict(model, parity, metrics, latency_ms, failure)
+
+
+def require_budget(
+    verdicts: Sequence[Verdict],
+    reference: Reference,
+    *,
+    metric_budget: Mapping[str, float],
+    tensor_tolerance: Mapping[str, float],
+) -> None:
+    """Stop unless every file is good enough; only losses count.
+
+    Args:
+        verdicts: one a file.
+        reference: the checkpoint.
+        metric_budget: precision -> how much of the primary metric may be lost.
+        tensor_tolerance: precision -> largest error of an output, as a fraction of its range.
+
+    Raises:
+        ExportBudgetError: a file is not; the message names every such file, by how much, and the classes that lost most.
+    """
+    problems: list[str] = []
+    for verdict in verdicts:
+        precision = verdict.model.precision
+        found = _parity_problems(verdict, tensor_tolerance[precision])
+        found += _metric_problems(verdict, reference, metric_budget[precision])
+        if found:
+            problems += [f"{verdict.model.path}:", *(f"  {line}" for line in found), f"  {_ADVICE[precision]}"]
+    if problems:
+        raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
+
+
+def _parity_problems(verdict: Verdict, tolerance: float) -> list[str]:
+    return [
+        f"output {role!r} differs by {error:.2g} of its range from the checkpoint, tolerance {tolerance:g} "
+        "(export.tensor_tolerance)"
+        for role, error in verdict.parity.items()
+        if error > tolerance
+    ]
+
+
+def _metric_problems(verdict: Verdict, reference: Reference, budget: float) -> list[str]:
+    if verdict.failure is not None:
+        return [f"it cannot be scored: {verdict.failure}"]
+    primary = reference.primary
+    expected, found = reference.metrics[primary], verdict.metrics[primary]
+    loss = expected - found
+    if loss <= budget + _ROUNDING:
+        return []
+    lines = [
+        f"{primary} {found:.4f}, the checkpoint has {expected:.4f}: {loss:.4f} lost, budget {budget:g} "
+        f"(export.metric_budget), over by {loss - budget:.4f}"
+    ]
+    losses = class_losses(reference.metrics, verdict.metrics)
+    if losses:
+        shown = ", ".join(f"{name} -{lost:.4f}" for name, lost in losses[:CLASSES_SHOWN])
+        lines.append(f"classes that lost most: {shown}")
+    return lines
+
+
+def class_losses(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, float]]:
+    """Class names and what each lost, largest first, from metrics named `<metric>/<class>`; gains are left out."""
+    losses = [
+        (name.partition("/")[2], value - found.get(name, 0.0)) for name, value in expected.items() if "/" in name
+    ]
+    return sorted(((name, lost) for name, lost in losses if lost > 0), key=lambda item: -item[1])

@@ -1,0 +1,77 @@
+"""Mean intersection over union of class maps, from a list of `SegmentationMap`s."""
+
+from __future__ import annotations
+
+import numpy as np
+import numpy.typing as npt
+from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap
+
+CountedPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
+
+
+class MeanIoU:
+    """`miou`, `pixel_accuracy` and `iou/<label>` over all pixels seen so far; an image that comes twice counts once.
+
+    Pixels whose truth is void (255) are not scored. A class that occurs neither in a truth nor in a prediction has no IoU: its key
+    is left out and `miou` is the mean over the others. A class that is predicted but never true has IoU 0.
+    Source: Everingham et al. 2015, The Pascal VOC Challenge, section 4.3 (one confusion matrix over the whole data set).
+    """
+
+    primary = "miou"
+
+    def __init__(self, labels: tuple[str, ...]) -> None:
+        """Start without images; a class id is an index into `labels`."""
+        self.labels = tuple(labels)
+        self._images: dict[str, CountedPairs] = {}
+
+    def update(self, prediction: SegmentationMap, truth: SegmentationMap, image_id: str) -> None:
+        """Take in one image; what was known about `image_id` is replaced.
+
+        Raises:
+            ValueError: the two maps differ in size, or a class id has no label.
+        """
+        predicted, true = prediction.class_map, truth.class_map
+        if predicted.shape != true.shape:
+            raise ValueError(f"{image_id}: prediction is {predicted.shape} but truth {true.shape} (height, width)")
+        scored = true != VOID_CLASS_ID
+        counts = np.bincount(true[scored].astype(np.int64) * 256 + predicted[scored], minlength=256 * 256)
+        pairs = np.flatnonzero(counts)
+        highest = int(max(pairs.max() // 256, (pairs % 256).max())) if pairs.size else 0
+        if highest >= len(self.labels):
+            raise ValueError(f"{image_id}: found class id {highest}, but there are {len(self.labels)} labels")
+        self._images[image_id] = (pairs, counts[pairs])
+
+    def compute(self) -> dict[str, float]:
+        """The metrics over all images.
+
+        Raises:
+            ValueError: no image was given, or every pixel is void.
+        """
+        confusion = self._confusion()
+        if not confusion.any():
+            raise ValueError("mean IoU: no image with a labelled pixel was given; call update() for each image first")
+        hits = np.diag(confusion).astype(np.float64)
+        union = confusion.sum(0) + confusion.sum(1) - hits
+        ious = {label: float(hits[k] / union[k]) for k, label in enumerate(self.labels) if union[k]}
+        metrics = {"miou": float(np.mean(list(ious.values()))), "pixel_accuracy": float(hits.sum() / confusion.sum())}
+        metrics.update({f"iou/{label}": iou for label, iou in ious.items()})
+        return metrics
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._images = {}
+
+    def state(self) -> dict[str, CountedPairs]:
+        """What `merge` of another process needs: by image id, codes true * 256 + predicted and their pixel counts."""
+        return dict(self._images)
+
+    def merge(self, state: dict[str, CountedPairs]) -> None:
+        """Take in the images that another process saw."""
+        self._images.update(state)
+
+    def _confusion(self) -> npt.NDArray[np.int64]:
+        """Pixel counts (true class, predicted class)."""
+        confusion = np.zeros((256, 256), np.int64)
+        for pairs, counts in self._images.values():
+            confusion.ravel()[pairs] += counts
+        return confusion[: len(self.labels), : len(self.labels)]

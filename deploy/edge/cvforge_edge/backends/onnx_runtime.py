@@ -1,0 +1,73 @@
+"""Models in ONNX format, run by ONNX Runtime on the processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvforge_edge.errors import BackendError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+LOG_ERRORS_ONLY = 3
+
+
+class OnnxRuntimeBackend:
+    """An ONNX model in memory.
+
+    Args:
+        path: the model file.
+        threads: processor threads for one inference.
+        allow_spinning: threads wait busily between operators; faster alone, slower beside neighbours.
+
+    Raises:
+        BackendError: the runtime cannot load the model, or the model breaks the graph contract.
+    """
+
+    def __init__(self, path: Path | str, *, threads: int, allow_spinning: bool = False) -> None:
+        self._path = str(path)
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise BackendError(f"onnxruntime cannot be imported with numpy {np.__version__}: {error}") from None
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = LOG_ERRORS_ONLY
+        options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
+        try:
+            self._session: Any = onnxruntime.InferenceSession(
+                self._path, sess_options=options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its own errors share no base class
+            raise BackendError(f"{self._path}: onnxruntime cannot load this model: {error}") from None
+        self._input_name, self._input_shape = self._check_input()
+        self._output_names = [output.name for output in self._session.get_outputs()]
+
+    def run(self, image_u8: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """Outputs by tensor name, with the batch axis, for an input (1, h, w, 3) uint8."""
+        if image_u8.shape != self._input_shape or image_u8.dtype != np.uint8:
+            raise BackendError(
+                f"{self._path}: found an input {image_u8.shape} {image_u8.dtype}, expected {self._input_shape} uint8"
+            )
+        try:
+            outputs = self._session.run(self._output_names, {self._input_name: image_u8})
+        except Exception as error:  # its own errors share no base class
+            raise BackendError(f"{self._path}: inference failed: {error}") from None
+        return dict(zip(self._output_names, outputs, strict=True))
+
+    def close(self) -> None:
+        """Free the model."""
+        self._session = None
+
+    def _check_input(self) -> tuple[str, tuple[int, ...]]:
+        inputs = self._session.get_inputs()
+        found = ", ".join(f"{one.name} {tuple(one.shape)} {one.type}" for one in inputs)
+        shape = tuple(inputs[0].shape) if inputs else ()
+        fits = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and all(isinstance(side, int) for side in shape)
+        if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or not fits:
+            raise BackendError(f"{self._path}: found inputs {found}, expected one (1, height, width, 3) uint8")
+        return inputs[0].name, shape

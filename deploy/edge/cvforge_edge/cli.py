@@ -1,0 +1,50 @@
+"""What a command of the device does around its work: errors without tracebacks, exit codes, signals."""
+
+from __future__ import annotations
+
+import signal
+import sys
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from types import FrameType
+
+from cvforge_edge.errors import EdgeError
+
+INTERRUPTED = 130
+
+
+def run_command(command: Callable[[], int]) -> int:
+    """The exit code of a command; an `EdgeError` becomes its message on standard error and its own code.
+
+    Anything else is a mistake of ours: it keeps its traceback, and Python ends with 1.
+    """
+    try:
+        return command()
+    except EdgeError as error:
+        sys.stderr.write(f"error: {error}\n")
+        return error.exit_code
+    except KeyboardInterrupt:
+        sys.stderr.write("interrupted\n")
+        return INTERRUPTED
+
+
+@contextmanager
+def stop_on_signals(stop: threading.Event) -> Iterator[None]:
+    """While inside, the first SIGINT or SIGTERM sets `stop`, and the second acts as it would have before."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def restore() -> None:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    def request_stop(_number: int, _frame: FrameType | None) -> None:
+        stop.set()
+        restore()
+
+    for number in before:
+        signal.signal(number, request_stop)
+    try:
+        yield
+    finally:
+        restore()

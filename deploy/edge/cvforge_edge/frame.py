@@ -1,0 +1,54 @@
+"""One picture from a source, and the same picture with what the model says about it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING
+
+from cvforge_edge.draw import draw_prediction
+from cvforge_edge.types import Prediction
+
+if TYPE_CHECKING:
+    from cvforge_edge.draw import ImageU8
+
+
+@dataclass(frozen=True, eq=False)
+class Frame:
+    """A picture and where and when it was taken.
+
+    Attributes:
+        image_bgr: (h, w, 3) uint8, as OpenCV reads it.
+        index: number of the picture in its source, from 0; frames of a camera that nobody had time for leave gaps.
+        time_s: position in the clip, or seconds since the camera was opened.
+        unix_time_s: when a camera took the picture, in seconds since 1970; None for files.
+        source: name of the file, camera or stream, without passwords.
+        captured_s: `time.monotonic()` at the moment when the picture was ready.
+    """
+
+    image_bgr: ImageU8
+    index: int
+    time_s: float
+    unix_time_s: float | None
+    source: str
+    captured_s: float
+
+
+@dataclass(frozen=True, eq=False)
+class Result:
+    """A frame and its prediction.
+
+    Attributes:
+        frame: the picture that the model saw.
+        prediction: what it says, in pixels of that picture.
+        labels: names of the classes, in the order of their ids.
+    """
+
+    frame: Frame
+    prediction: Prediction
+    labels: tuple[str, ...]
+
+    @cached_property
+    def annotated_bgr(self) -> ImageU8:
+        """The picture with the prediction drawn on a copy of it; drawn once, however many sinks ask."""
+        return draw_prediction(self.frame.image_bgr, self.prediction, labels=self.labels)

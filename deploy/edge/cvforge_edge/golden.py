@@ -1,0 +1,233 @@
+"""Golden vectors: real images with what the trained network made of them, written by the exporter, replayed by devices.
+
+The folder `golden` of a bundle holds for each image `NN.png` (the original image, lossless) and `NN.npz` with
+- `input`: (height, width, 3) uint8, what preprocessing must make of the image;
+- `output/<role>`: float32, raw output of the fp32 checkpoint, without batch axis;
+- `prediction/<field>`: the fields of the expected `Detections`, `ClassScores` or `SegmentationMap`;
+
+and one `golden.json`:
+```
+{"schema_version": 1,
+ "items": [{"image": "00.png", "arrays": "00.npz"}, ...],
+ "tolerances": {"fp32": {"input_steps": 1, "output_max": 0.001, "output_mean": 0.0002,
+                         "score": 0.005, "box_iou": 0.95, "unmatched": 0.0}, ...}}
+```
+with one entry for each precision in the bundle; `Tolerance` explains the numbers.
+"""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvforge_edge.errors import BundleError, SpecError
+from cvforge_edge.image_io import read_image, write_image
+from cvforge_edge.manifest import PRECISIONS
+from cvforge_edge.strict_json import Fields, format_json, parse_strict
+from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap, Task
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+GOLDEN_FOLDER = "golden"
+GOLDEN_NAME = "golden.json"
+GOLDEN_SCHEMA_VERSION = 1
+PREDICTION_TYPES: dict[Task, type[Any]] = {
+    Task.CLASSIFICATION: ClassScores,
+    Task.DETECTION: Detections,
+    Task.SEGMENTATION: SegmentationMap,
+}
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How far a device may be from the golden vectors with models of one precision.
+
+    Attributes:
+        input_steps: largest difference of a prepared pixel, in grey levels; image libraries round differently.
+        output_max: largest error of a raw output, as a fraction of the range (highest minus lowest) of that output.
+        output_mean: mean error of a raw output, as a fraction of its range.
+        score: largest difference of a score or probability, absolute.
+        box_iou: lowest overlap of a box with its partner.
+        unmatched: fraction of detections without partner, or of pixels of another class, that is accepted.
+    """
+
+    input_steps: int = 1
+    output_max: float = 1e-3
+    output_mean: float = 2e-4
+    score: float = 5e-3
+    box_iou: float = 0.95
+    unmatched: float = 0.0
+
+    def __post_init__(self) -> None:
+        problems = [
+            f"{field.name}: found {value!r}, accepted numbers in 0..{limit}"
+            for field in fields(self)
+            for value, limit in [(getattr(self, field.name), 255 if field.name == "input_steps" else 1)]
+            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= limit
+        ]
+        if problems:
+            raise SpecError("; ".join(problems))
+
+
+@dataclass(frozen=True, eq=False)
+class GoldenItem:
+    """One image and what must come of it.
+
+    Attributes:
+        image_bgr: (h, w, 3) uint8, the original image.
+        input_u8: (height, width, 3) uint8, the prepared image.
+        outputs: role -> raw output of the fp32 checkpoint, float32, without batch axis.
+        prediction: what the manifest's postprocess makes of these outputs.
+    """
+
+    image_bgr: npt.NDArray[np.uint8]
+    input_u8: npt.NDArray[np.uint8]
+    outputs: Mapping[str, npt.NDArray[Any]]
+    prediction: Prediction
+
+
+@dataclass(frozen=True, eq=False)
+class Golden:
+    """The golden vectors of a bundle.
+
+    Attributes:
+        items: at least one.
+        tolerances: precision -> how far a device may be off.
+    """
+
+    items: tuple[GoldenItem, ...]
+    tolerances: Mapping[str, Tolerance]
+
+
+def write_golden(folder: Path | str, items: Sequence[GoldenItem], tolerances: Mapping[str, Tolerance]) -> list[str]:
+    """Write golden vectors into a new folder; the same vectors give the same bytes.
+
+    Args:
+        folder: the folder `golden` of a bundle; it is created.
+        items: at least one image.
+        tolerances: one for each precision in the bundle.
+
+    Returns:
+        Names of the files written, relative to `folder`.
+
+    Raises:
+        SpecError: no items, no tolerances, or a tolerance for an unknown precision.
+    """
+    unknown = sorted(set(tolerances) - set(PRECISIONS))
+    if not items or not tolerances or unknown:
+        raise SpecError(
+            f"golden vectors: found {len(items)} items and tolerances for {', '.join(tolerances) or 'nothing'}; "
+            f"expected at least one item and one tolerance, for {', '.join(PRECISIONS)}"
+        )
+    folder = Path(folder)
+    folder.mkdir(parents=True)
+    entries = []
+    for index, item in enumerate(items):
+        entry = {"image": f"{index:02d}.png", "arrays": f"{index:02d}.npz"}
+        write_image(folder / entry["image"], item.image_bgr)
+        np.savez_compressed(folder / entry["arrays"], **_arrays(item))  # type: ignore[arg-type]
+        entries.append(entry)
+    document = {
+        "schema_version": GOLDEN_SCHEMA_VERSION,
+        "items": entries,
+        "tolerances": {precision: dict(vars(tolerance)) for precision, tolerance in tolerances.items()},
+    }
+    (folder / GOLDEN_NAME).write_text(format_json(document), encoding="utf-8", newline="\n")
+    return [name for entry in entries for name in entry.values()] + [GOLDEN_NAME]
+
+
+def read_golden(folder: Path | str, *, task: Task) -> Golden:
+    """The golden vectors in the folder `golden` of a bundle.
+
+    Raises:
+        BundleError: the folder is missing, incomplete, or written for another version or task.
+    """
+    folder = Path(folder)
+    path = folder / GOLDEN_NAME
+    try:
+        value = parse_strict(path.read_bytes().decode("utf-8"))
+    except FileNotFoundError:
+        raise BundleError(f"{path}: not found; this bundle has no golden vectors, export it again") from None
+    except (OSError, ValueError) as error:
+        raise BundleError(f"{path}: cannot be read: {error}; export the bundle again") from None
+    entries, tolerances = _read_document(value, where=str(path))
+    return Golden(tuple(_read_item(folder, entry, task=task) for entry in entries), tolerances)
+
+
+def _arrays(item: GoldenItem) -> dict[str, npt.NDArray[Any]]:
+    arrays: dict[str, npt.NDArray[Any]] = {"input": item.input_u8}
+    for role, output in item.outputs.items():
+        arrays[f"output/{role}"] = np.asarray(output, np.float32)
+    for name, value in vars(item.prediction).items():
+        if value is not None:
+            arrays[f"prediction/{name}"] = value
+    return arrays
+
+
+def _read_document(value: Any, *, where: str) -> tuple[list[dict[str, str]], dict[str, Tolerance]]:
+    problems: list[str] = []
+    top = Fields(value, key="", problems=problems)
+    version = top.integer("schema_version", low=1)
+    if version is not None and version != GOLDEN_SCHEMA_VERSION:
+        problems.append(f"schema_version: found {version}, accepted {GOLDEN_SCHEMA_VERSION}")
+    entries = []
+    for item in top.objects("items") or ():
+        entry = {name: item.text(name) or "" for name in ("image", "arrays")}
+        problems += [
+            f"{item.path(name)}: found {file!r}, accepted a plain file name"
+            for name, file in entry.items()
+            if _is_path(file)
+        ]
+        item.finish()
+        entries.append(entry)
+    if not entries:
+        problems.append("items: expected at least one")
+    tolerances = _read_tolerances(top.object("tolerances"))
+    top.finish()
+    if problems:
+        raise BundleError(f"{where}: {'; '.join(problems)}; export the bundle again")
+    return entries, tolerances
+
+
+def _read_tolerances(table: Fields | None) -> dict[str, Tolerance]:
+    tolerances = {}
+    for precision in PRECISIONS:
+        entry = table.object(precision) if table is not None and table.has(precision) else None
+        if entry is None:
+            continue
+        numbers: dict[str, Any] = {field.name: entry.number(field.name) for field in fields(Tolerance)}
+        entry.finish()
+        if None not in numbers.values():
+            try:
+                tolerances[precision] = Tolerance(**numbers)
+            except SpecError as error:
+                entry.problem(f"{entry.path('')}{error}")
+    if table is not None:
+        table.finish()
+    return tolerances
+
+
+def _read_item(folder: Path, entry: dict[str, str], *, task: Task) -> GoldenItem:
+    path = folder / entry["arrays"]
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            arrays = {name: archive[name] for name in archive.files}
+        found = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("prediction/")}
+        prediction = PREDICTION_TYPES[task](**found)
+        outputs = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("output/")}
+        input_u8 = arrays["input"]
+    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+        raise BundleError(
+            f"{path}: no golden vector of task {task.value!r} ({error}); export the bundle again"
+        ) from None
+    return GoldenItem(read_image(folder / entry["image"]), input_u8, outputs, prediction)
+
+
+def _is_path(name: str) -> bool:
+    return name in ("", ".", "..") or any(mark in name for mark in "/\\:")

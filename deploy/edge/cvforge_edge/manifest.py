@@ -1,0 +1,283 @@
+"""What a bundle holds and how to use it: a table of names and numbers that runs no code when read."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Union
+
+from cvforge_edge.errors import BundleError, SpecError
+from cvforge_edge.labels import label_problems
+from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.strict_json import format_json
+from cvforge_edge.types import Task
+
+SCHEMA_VERSION = 1
+MANIFEST_NAME = "manifest.json"
+MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+FORMATS = ("tflite", "onnx")
+PRECISIONS = ("fp32", "fp16", "int8")
+SHA256_DIGITS = 64
+CHECKPOINT = "checkpoint"
+"""Subject of the metrics of the network that the model files were exported from."""
+
+
+@dataclass(frozen=True)
+class BundleFile:
+    """A file of the bundle that is not a model: a golden vector, the model card.
+
+    Attributes:
+        path: inside the bundle, with `/`, for instance `golden/00.png`.
+        sha256: 64 lower-case hexadecimal digits.
+        size_bytes: length of the file.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        _raise_if(_file_problems(self.path, self.sha256, self.size_bytes))
+
+
+@dataclass(frozen=True)
+class ModelFile:
+    """A model file of the bundle.
+
+    Attributes:
+        path: inside the bundle, with `/`, for instance `model_fp32.tflite`.
+        format: `tflite` or `onnx`.
+        precision: `fp32`, `fp16` or `int8`.
+        sha256: 64 lower-case hexadecimal digits.
+        size_bytes: length of the file.
+    """
+
+    path: str
+    format: str
+    precision: str
+    sha256: str
+    size_bytes: int
+
+    def __post_init__(self) -> None:
+        problems = _file_problems(self.path, self.sha256, self.size_bytes)
+        if self.format not in FORMATS:
+            problems.append(f"format: found {self.format!r}, accepted {', '.join(FORMATS)}")
+        if self.precision not in PRECISIONS:
+            problems.append(f"precision: found {self.precision!r}, accepted {', '.join(PRECISIONS)}")
+        _raise_if(problems)
+
+
+@dataclass(frozen=True)
+class MetricEntry:
+    """How well one model file, or the checkpoint it came from, does on the task's own metric.
+
+    Attributes:
+        subject: path of a model file, or `checkpoint`.
+        split: which part of the data, for instance `val`.
+        primary: the name in `values` that models are compared by.
+        values: name -> score, for instance `map50` -> 0.87.
+        data_fingerprint: fingerprint of the data set that was scored.
+        run_id: training run that the checkpoint comes from.
+    """
+
+    subject: str
+    split: str
+    primary: str
+    values: Mapping[str, float]
+    data_fingerprint: str
+    run_id: str
+
+    def __post_init__(self) -> None:
+        if self.primary not in self.values:
+            raise SpecError(f"primary: found {self.primary!r}, accepted one of {', '.join(self.values) or 'no values'}")
+
+
+@dataclass(frozen=True)
+class Manifest:
+    """Everything that a device must know to run a model.
+
+    Attributes:
+        name: of the model; letters, digits, `.`, `_` and `-`.
+        version: whole number that grows with every release of this name.
+        task: what it predicts.
+        labels: class names in the order of the network's scores.
+        preprocess: what an image becomes before the network.
+        outputs: role -> name of the output tensor.
+        postprocess: what raw outputs become.
+        files: every file of the bundle except the manifest and its signature; the maker's preference first. Empty only
+            while there is no bundle yet, for instance when a checkpoint is evaluated.
+        metrics: measured scores.
+        reference_statistics: what the device compares its own statistics with; any JSON object.
+        provenance: config hash, git commit, versions; any JSON object.
+        schema_version: of this format.
+
+    Raises:
+        BundleError: the parts do not fit together; the message lists every problem.
+    """
+
+    name: str
+    version: int
+    task: Task
+    labels: tuple[str, ...]
+    preprocess: PreprocessSpec
+    outputs: Mapping[str, str]
+    postprocess: PostprocessSpec
+    files: tuple[Union[ModelFile, BundleFile], ...] = ()
+    metrics: tuple[MetricEntry, ...] = ()
+    reference_statistics: Mapping[str, Any] = field(default_factory=dict)
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+    schema_version: int = SCHEMA_VERSION
+
+    def __post_init__(self) -> None:
+        problems = [*name_problems(self.name), *label_problems(self.labels)]
+        if isinstance(self.version, bool) or not isinstance(self.version, int) or self.version < 1:
+            problems.append(f"version: found {self.version!r}, accepted whole numbers of at least 1")
+        if self.schema_version != SCHEMA_VERSION:
+            problems.append(f"schema_version: found {self.schema_version!r}, accepted {SCHEMA_VERSION}")
+        problems += output_problems(self.task, self.outputs, self.postprocess)
+        problems += file_list_problems(self.files, self.metrics)
+        if problems:
+            raise BundleError(problem_list(f"manifest of {self.name!r}", problems))
+
+    @property
+    def models(self) -> tuple[ModelFile, ...]:
+        """The model files, in the maker's order of preference."""
+        return tuple(file for file in self.files if isinstance(file, ModelFile))
+
+    def to_json(self) -> str:
+        """The text of `manifest.json`; the same manifest always gives the same text."""
+        return format_json(
+            {
+                "schema_version": self.schema_version,
+                "name": self.name,
+                "version": self.version,
+                "task": self.task.value,
+                "labels": list(self.labels),
+                "preprocess": {**vars(self.preprocess), "size_hw": list(self.preprocess.size_hw)},
+                "outputs": dict(self.outputs),
+                "postprocess": dict(vars(self.postprocess)),
+                "files": [dict(vars(file)) for file in self.files],
+                "metrics": [{**vars(entry), "values": dict(entry.values)} for entry in self.metrics],
+                "reference_statistics": dict(self.reference_statistics),
+                "provenance": dict(self.provenance),
+            }
+        )
+
+    @classmethod
+    def from_json(cls, text: str, *, where: str) -> Manifest:
+        """The manifest that a text stands for.
+
+        Args:
+            text: content of a `manifest.json`.
+            where: named in error messages, usually the path of the file.
+
+        Raises:
+            BundleError: not JSON, an unknown, missing or ill-typed key, or parts that do not fit together; the message
+                lists every problem.
+        """
+        from cvforge_edge.manifest_json import parse_manifest  # it needs the types above
+
+        return parse_manifest(text, where=where)
+
+
+def write_manifest(manifest: Manifest, folder: Path | str) -> Path:
+    """Write `manifest.json` into a bundle folder, whole or not at all, and return its path."""
+    path = Path(folder) / MANIFEST_NAME
+    draft = path.with_name(path.name + ".part")
+    draft.write_text(manifest.to_json(), encoding="utf-8", newline="\n")
+    draft.replace(path)
+    return path
+
+
+def read_manifest(folder: Path | str) -> Manifest:
+    """The manifest of a bundle folder, checked; its files are not looked at.
+
+    Raises:
+        BundleError: the folder or its manifest is missing, unreadable or wrong.
+    """
+    path = Path(folder) / MANIFEST_NAME
+    try:
+        if path.stat().st_size > MAX_MANIFEST_BYTES:
+            raise BundleError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is no manifest")
+        text = path.read_bytes().decode("utf-8")
+    except FileNotFoundError:
+        raise BundleError(f"{path}: not found; give the folder of a bundle, which holds a {MANIFEST_NAME}") from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise BundleError(f"{path}: cannot be read as UTF-8 text ({error}); export the bundle again") from None
+    return Manifest.from_json(text, where=str(path))
+
+
+def problem_list(where: str, problems: Sequence[str]) -> str:
+    """One message for all problems of one thing."""
+    return f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}\n" + "\n".join(
+        f"  {p}" for p in problems
+    )
+
+
+def name_problems(name: str) -> list[str]:
+    """What is wrong with the name of a model."""
+    ok = name.isascii() and name.replace(".", "").replace("_", "").replace("-", "").isalnum() and name[0] not in ".-"
+    return (
+        [] if ok else [f"name: found {name!r}, accepted letters, digits, '.', '_', '-', not beginning with '.' or '-'"]
+    )
+
+
+def output_problems(task: Task, outputs: Mapping[str, str], spec: PostprocessSpec) -> list[str]:
+    """What does not fit between task, outputs and postprocess kind."""
+    problems = []
+    if spec.task is not task:
+        problems.append(
+            f"postprocess.kind: {spec.kind!r} belongs to task {spec.task.value!r}, but task is {task.value!r}"
+        )
+    if sorted(outputs) != sorted(spec.roles):
+        found = ", ".join(sorted(outputs)) or "none"
+        problems.append(f"outputs: found roles {found}, but kind {spec.kind!r} needs exactly {', '.join(spec.roles)}")
+    names = list(outputs.values())
+    if "" in names or len(set(names)) < len(names):
+        problems.append(f"outputs: found tensor names {names}, accepted one name of its own for each role")
+    return problems
+
+
+def file_list_problems(files: Sequence[ModelFile | BundleFile], metrics: Sequence[MetricEntry]) -> list[str]:
+    """What does not fit among the files, or between them and the metrics."""
+    paths = [file.path for file in files]
+    problems = [
+        f"files: {path} is listed {paths.count(path)} times" for path in sorted(set(paths)) if paths.count(path) > 1
+    ]
+    models = [file.path for file in files if isinstance(file, ModelFile)]
+    for index, entry in enumerate(metrics):
+        if entry.subject != CHECKPOINT and entry.subject not in models:
+            accepted = ", ".join([CHECKPOINT, *models])
+            problems.append(f"metrics[{index}].subject: found {entry.subject!r}, accepted {accepted}")
+    return problems
+
+
+def _file_problems(path: str, sha256: str, size_bytes: int) -> list[str]:
+    problems = []
+    if not _inside(path):
+        problems.append(
+            f"path: found {path!r}, accepted a relative path with '/' and no '.', '..', '\\', ':', not {MANIFEST_NAME}"
+        )
+    if len(sha256) != SHA256_DIGITS or not set(sha256) <= set("0123456789abcdef"):
+        problems.append(f"sha256: found {sha256!r}, accepted {SHA256_DIGITS} lower-case hexadecimal digits")
+    if isinstance(size_bytes, bool) or not isinstance(size_bytes, int) or size_bytes < 0:
+        problems.append(f"size_bytes: found {size_bytes!r}, accepted whole numbers of at least 0")
+    return problems
+
+
+def _inside(path: str) -> bool:
+    """Whether a path stays inside the bundle on every operating system and names one file in one way."""
+    if not path or not path.isprintable() or "\\" in path or ":" in path or path == MANIFEST_NAME:
+        return False
+    return (
+        not path.startswith("/")
+        and all(part not in ("", ".", "..") for part in path.split("/"))
+        and bool(PurePosixPath(path).name)
+    )
+
+
+def _raise_if(problems: list[str]) -> None:
+    if problems:
+        raise SpecError("; ".join(problems))

@@ -1,0 +1,119 @@
+"""From an image to a prediction: the one path that evaluation, export checks, camera and server run."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvforge_edge.backends import BACKENDS, Backend, choose_backend, open_backend
+from cvforge_edge.bundle import Bundle, open_bundle
+from cvforge_edge.errors import BackendError, BundleError
+from cvforge_edge.manifest import Manifest, ModelFile
+from cvforge_edge.postprocess import PostprocessSpec, number_of_classes, postprocess
+from cvforge_edge.types import Prediction
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+
+class Predictor:
+    """A loaded model together with what surrounds it.
+
+    Args:
+        backend: the model.
+        manifest: how images are prepared and outputs read.
+    """
+
+    def __init__(self, backend: Backend, manifest: Manifest) -> None:
+        self.backend = backend
+        self.manifest = manifest
+
+    @classmethod
+    def from_bundle(
+        cls, folder: Path | str, *, backend: str | None = None, precision: str | None = None, threads: int = 1
+    ) -> Predictor:
+        """Check a bundle and load one of its models.
+
+        Args:
+            folder: the bundle.
+            backend: a name in `BACKENDS`; None takes the preferred installed runtime that one of the models fits.
+            precision: `fp32`, `fp16` or `int8`; None takes the first model that the backend runs.
+            threads: processor threads for one inference.
+
+        Raises:
+            BundleError: the bundle is damaged or has no such model.
+            BackendError: no fitting runtime is installed, or it cannot load the model.
+        """
+        bundle = open_bundle(folder)
+        model, name = choose_model(bundle, backend=backend, precision=precision)
+        return cls(open_backend(name, bundle.path_of(model), threads=threads), bundle.manifest)
+
+    def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
+        """What the model says about one image, (h, w, 3) uint8 BGR, in pixels of that image.
+
+        Raises:
+            SpecError: the image has another shape or type, or the outputs hold NaN or Infinity.
+            BackendError: inference fails, or the model's outputs are not those of the manifest.
+        """
+        input_u8, geometry = self.manifest.preprocess.apply(image_bgr)
+        return postprocess(self.raw_outputs(input_u8), self.manifest.postprocess, geometry)
+
+    def raw_outputs(self, input_u8: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
+        """The network's outputs by role, without batch axis, for a prepared input (height, width, 3) uint8.
+
+        Raises:
+            BackendError: inference fails, or the model's outputs are not those of the manifest.
+        """
+        tensors = self.backend.run(input_u8[None])
+        names = self.manifest.outputs
+        missing = sorted(set(names.values()) - set(tensors))
+        if missing:
+            raise BackendError(
+                f"{self.manifest.name}: the model has no output {', '.join(missing)}; found {', '.join(tensors)}. "
+                "The manifest belongs to another model; export the bundle again"
+            )
+        outputs = {role: tensors[name][0] for role, name in names.items()}
+        classes = number_of_classes(outputs, self.manifest.postprocess)
+        if classes != len(self.manifest.labels):
+            raise BackendError(
+                f"{self.manifest.name}: {len(self.manifest.labels)} labels but output "
+                f"{self.manifest.postprocess.roles[-1]!r} has {classes} classes; export the bundle again"
+            )
+        return outputs
+
+    def with_postprocess(self, spec: PostprocessSpec) -> Predictor:
+        """The same loaded model with other thresholds; closing either closes both."""
+        return Predictor(self.backend, replace(self.manifest, postprocess=spec))
+
+    def close(self) -> None:
+        """Free the model."""
+        self.backend.close()
+
+    def __enter__(self) -> Predictor:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+
+def choose_model(bundle: Bundle, *, backend: str | None, precision: str | None) -> tuple[ModelFile, str]:
+    """The model of a bundle to run and the name of the backend to run it with; see `Predictor.from_bundle`.
+
+    Raises:
+        BundleError: no model fits.
+        BackendError: the backend is unknown, or none that fits is installed.
+    """
+    if backend is not None and backend not in BACKENDS:
+        raise BackendError(f"backend: found {backend!r}, accepted {', '.join(BACKENDS)}")
+    models = [model for model in bundle.manifest.models if precision is None or model.precision == precision]
+    if backend is None and models:
+        backend = choose_backend(sorted({model.format for model in models}))
+    fitting = [model for model in models if backend is not None and model.format == BACKENDS[backend].format]
+    if not fitting:
+        found = ", ".join(f"{model.path} ({model.format} {model.precision})" for model in bundle.manifest.models)
+        wanted = " ".join(word for word in (precision, backend and f"for backend {backend}") if word)
+        raise BundleError(f"{bundle.folder}: no model {wanted}; the bundle has {found}")
+    return fitting[0], backend or ""

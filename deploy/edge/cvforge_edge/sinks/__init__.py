@@ -1,0 +1,1 @@
+"""Places for results: one file each; `open` chooses among them."""

@@ -1,0 +1,71 @@
+"""Opens the places for results that a user names, and refuses those that would destroy the source."""
+
+from __future__ import annotations
+
+import threading
+from pathlib import Path
+
+from cvforge_edge.errors import UsageError
+from cvforge_edge.sinks.images import ImageFolder
+from cvforge_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLines
+from cvforge_edge.sinks.sink import Sink
+from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
+from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
+from cvforge_edge.sources.source import Source
+
+
+def open_sinks(
+    source: Source, *, save: str | None, json_lines: str | None, title: str | None, stop: threading.Event
+) -> list[Sink]:
+    """The sinks for a run, in the order in which they take each result.
+
+    Args:
+        source: where the frames come from.
+        save: annotated video, or folder for annotated pictures; None saves no pictures.
+        json_lines: file for JSON Lines, `-` for standard output; None writes none.
+        title: of a window; None opens none.
+        stop: set when the user closes the window.
+
+    Raises:
+        UsageError: a result would replace the source or another result, or there is no display.
+        StorageError: a file or folder cannot be created.
+    """
+    _check_places(source, save=save, json_lines=json_lines)
+    sinks: list[Sink] = []
+    if title is not None:  # first: it fails without having created anything
+        from cvforge_edge.sinks.window import Window
+
+        sinks.append(Window(title, on_quit=stop.set))
+    if json_lines is not None:
+        sinks.append(JsonLines(json_lines))
+    if save is not None:
+        sinks.append(_open_save(save, fps=source.fps))
+    return sinks
+
+
+def _open_save(save: str, *, fps: float | None) -> Sink:
+    path = Path(save)
+    if path.suffix.lower() in VIDEO_SUFFIXES:
+        return VideoSink(path, fps=fps)
+    if path.suffix and not save.endswith("/") and not path.is_dir():
+        raise UsageError(
+            f"--save {save}: found the ending {path.suffix!r}; accepted {', '.join(VIDEO_SUFFIXES)} for a video, or a "
+            "folder (folder/) for pictures"
+        )
+    return ImageFolder(path)
+
+
+def _check_places(source: Source, *, save: str | None, json_lines: str | None) -> None:
+    source_path = None if source.live else Path(source.name).resolve()
+    # Annotated pictures keep the names of their images: they may not go where those are.
+    is_image = source_path is not None and source_path.suffix.lower() in IMAGE_SUFFIXES
+    taken = {source_path, source_path.parent} if source_path is not None and is_image else {source_path}
+    if save is not None and Path(save).resolve() in taken:
+        raise UsageError(f"--save {save}: would replace the source; save to another place")
+    if json_lines is None or json_lines == STANDARD_OUTPUT:
+        return
+    json_path = Path(json_lines).resolve()
+    if json_path == source_path:
+        raise UsageError(f"--json {json_lines}: would replace the source; write to another file")
+    if save is not None and json_path == Path(save).resolve():
+        raise UsageError(f"--json {json_lines}: is also the place of --save; give each its own")

@@ -1,0 +1,1 @@
+"""Sources of frames: one file each; `cvforge_edge.camera` chooses among them."""

@@ -1,0 +1,99 @@
+"""A video file: every frame, in order."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from cvforge_edge.errors import SourceError
+from cvforge_edge.frame import Frame
+
+logger = logging.getLogger(__name__)
+
+MISSING_FRAMES_TOLERANCE = 0.02
+"""Share of the stated frames that may be absent before a warning: many containers only estimate their count."""
+
+
+class VideoFile:
+    """Frames of a clip, decoded one after the other when they are asked for."""
+
+    live = False
+    dropped = 0
+
+    def __init__(self, path: Path) -> None:
+        """Open the clip.
+
+        Raises:
+            SourceError: the file cannot be opened as a video.
+        """
+        self.name = str(path)
+        self.ended = False
+        self._index = 0
+        self._capture: Any = cv2.VideoCapture(self.name)
+        if not self._capture.isOpened():
+            self._capture.release()
+            raise SourceError(
+                f"{path}: found {path.stat().st_size} bytes that OpenCV cannot open as a video; the file may be cut "
+                "off or no video at all. Accepted: MP4, MOV, MKV, AVI or WebM with H.264, MPEG-4, VP8/VP9 or MJPEG. "
+                "Play the file, or convert it: ffmpeg -i IN -c:v mpeg4 OUT.mp4"
+            )
+        self.fps = _positive(self._capture.get(cv2.CAP_PROP_FPS))
+        count = _positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        self.frame_count = None if count is None else round(count)
+
+    def read(self, *, timeout_s: float) -> Frame | None:
+        """The next frame, or None at the end; a file never waits, so `timeout_s` has no effect.
+
+        Raises:
+            SourceError: the file opens but holds no frame that can be decoded.
+        """
+        if self.ended:
+            return None
+        decoded, image = self._capture.read()
+        if not decoded:
+            self.ended = True
+            self._check_complete()
+            return None
+        frame = Frame(image, self._index, self._time_s(), None, self.name, time.monotonic())
+        self._index += 1
+        return frame
+
+    def close(self) -> None:
+        """Release the file; may be called twice."""
+        self.ended = True
+        self._capture.release()
+
+    def __enter__(self) -> VideoFile:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _time_s(self) -> float:
+        position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
+        if self._index > 0 and position_s <= 0:  # the container has no time stamps
+            return self._index / (self.fps or 1.0)
+        return float(position_s)
+
+    def _check_complete(self) -> None:
+        if self._index == 0:
+            raise SourceError(
+                f"{self.name}: opens as a video but no frame can be decoded; the file is damaged or its codec is not "
+                "in this build of OpenCV. Convert it: ffmpeg -i IN -c:v mpeg4 OUT.mp4"
+            )
+        if self.frame_count is not None and self._index < self.frame_count * (1 - MISSING_FRAMES_TOLERANCE) - 1:
+            logger.warning(
+                "%s: %d of the %d frames that its header states were decoded; the file may be cut off or damaged",
+                self.name,
+                self._index,
+                self.frame_count,
+            )
+
+
+def _positive(value: float) -> float | None:
+    return value if math.isfinite(value) and value > 0 else None

@@ -1,0 +1,225 @@
+"""Runs a model bundle on a camera, a stream, a video or images: torch-free, this folder is all it needs."""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import logging
+import math
+import os
+import sys
+import threading
+from typing import TYPE_CHECKING
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what OpenCV's warnings hint at
+os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a stream would fill the log
+
+from cvforge_edge.cli import INTERRUPTED, run_command
+
+if TYPE_CHECKING:
+    from cvforge_edge.predictor import Predictor
+
+DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
+EPILOG = """examples:
+  python run_camera.py --bundle bundle --source clip.mp4 --save out.mp4 --json out.jsonl
+  python run_camera.py --bundle bundle --source 0 --show
+  python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
+  python run_camera.py --bundle bundle --source photos/ --save annotated/
+  python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
+  python run_camera.py --bundle bundle --self-test
+
+Ctrl-C (SIGINT) or SIGTERM ends a run within a second; videos and JSON files are complete then. The lines of --json are
+described at the top of cvforge_edge/sinks/jsonl.py and in README.md.
+
+exit codes:
+  0 done (a camera stopped by a signal counts as done)     8 camera, stream or video cannot be opened or was lost
+  1 unexpected error                                       9 this device fails the bundle's self-test
+  2 wrong options                                         10 a result cannot be stored (disk full, no permission)
+  4 an image cannot be read                               11 inference runtime missing or failing
+  7 bundle damaged or incomplete                         130 stopped by a signal before the end of a file
+"""
+
+logger = logging.getLogger("run_camera")
+
+
+def main() -> int:
+    """Run the command line; the exit code is the result."""
+    options = parse_options(sys.argv[1:])
+    logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(levelname)s %(message)s")
+    backend = options.backend
+    if options.self_test:
+        backend = self_test(options)
+    return run(options, backend=backend) if options.source is not None else 0
+
+
+def self_test(options: argparse.Namespace) -> str:
+    """Replay the bundle's golden vectors; the name of the backend that computes rightly here.
+
+    Raises:
+        EdgeError: the bundle is damaged, or this device does not reproduce the vectors.
+    """
+    from cvforge_edge.bundle import open_bundle
+    from cvforge_edge.selftest import run_self_test
+
+    report = run_self_test(
+        open_bundle(options.bundle), backend=options.backend, precision=options.precision, threads=options.threads
+    )
+    _say(
+        options,
+        f"self-test passed: {report.model} on {report.backend}, {report.items} golden images, largest error of a raw "
+        f"output {report.worst_output_error:.2g} of its range",
+    )
+    return report.backend
+
+
+def run(options: argparse.Namespace, *, backend: str | None) -> int:
+    """Run the model over the source; the exit code.
+
+    Raises:
+        EdgeError: bundle, source, model or a sink fails.
+    """
+    import cv2
+    from cvforge_edge.camera import open_source
+    from cvforge_edge.cli import stop_on_signals
+    from cvforge_edge.pipeline import run_pipeline
+    from cvforge_edge.progress import Progress
+    from cvforge_edge.sinks.open import open_sinks
+
+    cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
+    stop = threading.Event()
+    with (
+        open_source(options.source, reconnect_for_s=options.reconnect_for) as source,
+        _open_predictor(options, backend=backend) as predictor,
+    ):
+        sinks = open_sinks(
+            source,
+            save=options.save,
+            json_lines=options.json,
+            title=predictor.manifest.name if options.show else None,
+            stop=stop,
+        )
+        total = _smaller(source.frame_count, options.max_frames)
+        progress = Progress(sys.stderr, total=total)
+        with stop_on_signals(stop):
+            summary = run_pipeline(
+                source,
+                predictor,
+                sinks=sinks,
+                stop=stop,
+                max_frames=options.max_frames,
+                on_frame=None if options.quiet else progress.update,
+            )
+        progress.close()
+        _say(options, "\n".join([*summary.lines(), *(f"  {sink.summary()}" for sink in sinks)]))
+        return INTERRUPTED if summary.interrupted and not source.live and not options.show else 0
+
+
+def parse_options(arguments: list[str]) -> argparse.Namespace:
+    """The checked options; ends the process with code 2 and a message where they are wrong."""
+    parser = argparse.ArgumentParser(
+        prog="run_camera.py",
+        description=DESCRIPTION,
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--bundle", required=True, metavar="FOLDER", help="model bundle, as tools/export.py writes it")
+    source_help = (
+        "camera number (0) or device (/dev/video0), stream (rtsp://...), video file, image, or folder of images"
+    )
+    parser.add_argument("--source", metavar="SOURCE", help=source_help)
+    _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
+    _add_model_options(parser.add_argument_group("model"))
+    _add_run_options(parser.add_argument_group("run"))
+    options = parser.parse_args(arguments)
+    if options.source is None and not options.self_test:
+        parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
+    if options.source is None and (options.save or options.json or options.show):
+        parser.error("--save, --json and --show need a --source")
+    return options
+
+
+def _add_result_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add(
+        "--save",
+        metavar="PATH",
+        help="annotated video (.mp4, .avi, .mkv), or a folder for annotated pictures (folder/)",
+    )
+    add("--json", metavar="FILE", help="one JSON object a line for each frame; - is standard output")
+    add("--show", action="store_true", help="window with the annotated frames; q or Escape ends the run")
+
+
+def _add_model_options(group: argparse._ArgumentGroup) -> None:
+    from cvforge_edge.backends import BACKENDS
+    from cvforge_edge.manifest import PRECISIONS
+
+    add = group.add_argument
+    add("--backend", metavar="NAME", choices=tuple(BACKENDS), help=f"one of {', '.join(BACKENDS)} (default: installed)")
+    add("--precision", choices=PRECISIONS, help="which model of the bundle (default: its first that fits)")
+    add("--threads", type=_count, default=default_threads(), metavar="N", help="of one inference (here %(default)s)")
+    add("--score-threshold", type=_fraction, metavar="S", help="leave out detections below, 0 to 1 (default: bundle's)")
+    add("--self-test", action="store_true", help="replay the bundle's golden vectors first; alone: only that")
+
+
+def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    add = group.add_argument
+    add("--max-frames", type=_count, metavar="N", help="end after so many frames")
+    reconnect_help = "how long a lost camera or stream is tried again (default: for ever)"
+    add("--reconnect-for", type=_seconds, default=math.inf, metavar="SECONDS", help=reconnect_help)
+    add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
+
+
+def _open_predictor(options: argparse.Namespace, *, backend: str | None) -> Predictor:
+    from cvforge_edge.predictor import Predictor
+
+    predictor = Predictor.from_bundle(
+        options.bundle, backend=backend, precision=options.precision, threads=options.threads
+    )
+    if options.score_threshold is None:
+        return predictor
+    spec = dataclasses.replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
+    return predictor.with_postprocess(spec)
+
+
+def default_threads() -> int:
+    """Half of the processor's cores, at most four: the other half decodes, draws and leaves room for neighbours."""
+    return max(1, min(4, (os.cpu_count() or 1) // 2))
+
+
+def _say(options: argparse.Namespace, text: str) -> None:
+    if not options.quiet:
+        print(text, file=sys.stderr)
+
+
+def _smaller(a: int | None, b: int | None) -> int | None:
+    known = [value for value in (a, b) if value is not None]
+    return min(known) if known else None
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, accepted whole numbers of at least 1")
+    return int(text)
+
+
+def _fraction(text: str) -> float:
+    return _number(text, 0.0, 1.0, accepted="numbers from 0 to 1")
+
+
+def _seconds(text: str) -> float:
+    return _number(text, 0.0, math.inf, accepted="seconds, at least 0")
+
+
+def _number(text: str, low: float, high: float, *, accepted: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not low <= value <= high:
+        raise argparse.ArgumentTypeError(f"found {text!r}, accepted {accepted}")
+    return value
+
+
+if __name__ == "__main__":
+    sys.exit(run_command(main))

@@ -1,0 +1,329 @@
+"""Where frames come from: files keep every frame in order, cameras keep the newest and come back after a loss."""
+
+from __future__ import annotations
+
+import functools
+import http.server
+import shutil
+import threading
+import time
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from cvforge_edge.camera import open_source, source_kind, without_password
+from cvforge_edge.errors import ImageError, SourceError
+from cvforge_edge.sources.image_files import list_images
+from cvforge_edge.sources.live import LiveSource
+
+GREYS = range(0, 240, 20)
+WAIT_S = 10.0
+
+
+def write_clip(path: Path, greys: range = GREYS, *, fps: float = 10.0) -> Path:
+    """A clip of 64 x 48 pixels whose frames are plain greys."""
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), fps, (64, 48))
+    for grey in greys:
+        writer.write(np.full((48, 64, 3), grey, np.uint8))
+    writer.release()
+    return path
+
+
+def read_all(source) -> list:
+    frames = []
+    while (frame := source.read(timeout_s=1.0)) is not None:
+        frames.append(frame)
+    return frames
+
+
+def test_video_file_gives_every_frame_in_order_with_its_time(tmp_path):
+    with open_source(str(write_clip(tmp_path / "clip.mp4"))) as source:
+        assert (source.fps, source.frame_count, source.live) == (10.0, 12, False)
+        frames = read_all(source)
+        assert source.ended
+    assert [frame.index for frame in frames] == list(range(12))
+    assert [round(frame.image_bgr.mean() / 20) for frame in frames] == list(range(12))
+    np.testing.assert_allclose([frame.time_s for frame in frames], np.arange(12) / 10, atol=1e-6)
+    assert frames[0].unix_time_s is None
+
+
+def test_real_video_gives_all_its_frames(shared_data):
+    with open_source(str(shared_data / "videos" / "bottle-detection.mp4")) as source:
+        frames = 0
+        while (frame := source.read(timeout_s=1.0)) is not None:
+            assert frame.index == frames
+            frames += 1
+    assert frames == 1189
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [(b"not a video", "11 bytes that OpenCV cannot open"), (b"", "0 bytes that OpenCV cannot open")],
+)
+def test_video_that_cannot_be_opened_names_path_and_what_is_accepted(tmp_path, content, words):
+    path = tmp_path / "clip.mp4"
+    path.write_bytes(content)
+    with pytest.raises(SourceError) as caught:
+        open_source(str(path))
+    assert str(path) in str(caught.value)
+    assert words in str(caught.value)
+    assert "Accepted: MP4" in str(caught.value)
+    assert caught.value.exit_code == 8
+
+
+def test_video_without_its_index_is_refused(tmp_path):
+    path = write_clip(tmp_path / "clip.mp4")
+    path.write_bytes(path.read_bytes()[:-400])
+    with pytest.raises(SourceError, match="cut off"):
+        open_source(str(path))
+
+
+@pytest.mark.parametrize("text", ["missing.mp4", "ftp://host/clip.mp4", "-1"])
+def test_unknown_source_is_refused_with_the_list_of_what_is_accepted(text):
+    with pytest.raises(SourceError, match=r"Accepted: a camera number .* folder of images"):
+        open_source(text)
+
+
+def test_kind_of_source_follows_from_its_name(tmp_path):
+    (tmp_path / "a.JPG").touch()
+    (tmp_path / "clip.bin").touch()
+    kinds = [source_kind(text) for text in ("0", "/dev/video2", "rtsp://host/x", "HTTP://host/x")]
+    assert kinds == ["device", "device", "stream", "stream"]
+    names = [tmp_path, tmp_path / "a.JPG", tmp_path / "clip.bin"]
+    assert [source_kind(str(name)) for name in names] == ["folder", "image", "video"]
+
+
+def test_image_folder_follows_numbers_in_names_and_skips_other_files(tmp_path):
+    for name in ("b_10.png", "b_9.png", "a.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6, 3), np.uint8))
+    (tmp_path / "notes.txt").write_text("no image")
+    (tmp_path / "folder.png").mkdir()
+    assert [path.name for path in list_images(tmp_path)] == ["a.png", "b_9.png", "b_10.png"]
+    with open_source(str(tmp_path)) as source:
+        assert source.frame_count == 3
+        frames = read_all(source)
+        assert source.ended
+    assert [Path(frame.source).name for frame in frames] == ["a.png", "b_9.png", "b_10.png"]
+    assert [frame.index for frame in frames] == [0, 1, 2]
+
+
+def test_single_image_is_a_source_of_one_frame(tmp_path):
+    cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 6, 3), 7, np.uint8))
+    with open_source(str(tmp_path / "a.png")) as source:
+        frames = read_all(source)
+    assert len(frames) == 1
+    assert frames[0].image_bgr.shape == (4, 6, 3)
+
+
+def test_folder_without_images_is_refused(tmp_path):
+    with pytest.raises(SourceError, match="no image in this folder"):
+        open_source(str(tmp_path))
+
+
+def test_damaged_image_of_a_folder_is_named(tmp_path):
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8\xff broken")
+    with open_source(str(tmp_path)) as source, pytest.raises(ImageError, match=r"a\.jpg"):
+        source.read(timeout_s=1.0)
+
+
+def test_camera_that_is_not_there_is_refused_at_once():
+    with pytest.raises(SourceError, match="97: no connection") as caught:
+        open_source("97")
+    assert "plugged in" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("address", "shown"),
+    [
+        ("rtsp://admin:secret@10.0.0.7:554/a", "rtsp://admin:***@10.0.0.7:554/a"),
+        ("rtsp://10.0.0.7:554/a", "rtsp://10.0.0.7:554/a"),
+        ("http://:secret@host/a@b", "http://:***@host/a@b"),
+    ],
+)
+def test_password_of_a_stream_is_never_shown(address, shown):
+    assert without_password(address) == shown
+
+
+class ScriptedCapture:
+    """A camera that gives the frames of a script, each when the test lets it, and then fails."""
+
+    def __init__(self, greys: list[int], *, opened: bool = True) -> None:
+        self.greys, self.opened, self.released = list(greys), opened, False
+        self.permits = threading.Semaphore(0)
+
+    def isOpened(self) -> bool:
+        return self.opened
+
+    def get(self, property_id: int) -> float:
+        return 25.0
+
+    def read(self):
+        self.permits.acquire()
+        if not self.greys:
+            return False, None
+        return True, np.full((4, 4, 3), self.greys.pop(0), np.uint8)
+
+    def release(self) -> None:
+        self.released = True
+        self.permits.release(1000)
+
+    def let(self, count: int) -> None:
+        self.permits.release(count)
+
+
+def opener(captures):
+    remaining = iter(captures)
+    return lambda: next(remaining)
+
+
+def wait_until(condition, what: str) -> None:
+    deadline = time.monotonic() + WAIT_S
+    while not condition():
+        assert time.monotonic() < deadline, f"not in time: {what}"
+        time.sleep(0.002)
+
+
+def test_newest_frame_wins_and_the_others_are_counted():
+    capture = ScriptedCapture([10, 20, 30, 40])
+    with LiveSource("camera", opener([capture])) as source:
+        assert source.fps == 25.0
+        capture.let(3)
+        wait_until(lambda: source.dropped == 2, "two frames replaced")
+        frame = source.read(timeout_s=WAIT_S)
+        assert (frame.image_bgr[0, 0, 0], frame.index) == (30, 2)
+        assert abs(frame.unix_time_s - time.time()) < WAIT_S
+        assert source.read(timeout_s=0.0) is None
+        capture.let(1)
+        assert source.read(timeout_s=WAIT_S).index == 3
+        assert source.dropped == 2
+        assert source.state == "live"
+        capture.let(1)
+    assert capture.released
+    assert source.state == "closed"
+
+
+def test_lost_camera_is_connected_again_with_no_made_up_frame():
+    first, refused, second = ScriptedCapture([10]), ScriptedCapture([], opened=False), ScriptedCapture([20])
+    with LiveSource("camera", opener([first, refused, second]), first_retry_s=0.01) as source:
+        first.let(1)
+        assert source.read(timeout_s=WAIT_S).image_bgr[0, 0, 0] == 10
+        first.let(1)
+        wait_until(lambda: source.state == "lost", "loss noticed")
+        assert source.read(timeout_s=0.0) is None
+        assert not source.ended
+        second.let(1)
+        frame = source.read(timeout_s=WAIT_S)
+        assert (frame.image_bgr[0, 0, 0], frame.index, source.state) == (20, 1, "live")
+        assert first.released
+        assert refused.released
+        second.let(1)
+
+
+def test_camera_that_stays_away_ends_with_an_error():
+    captures = [ScriptedCapture([10]), *(ScriptedCapture([], opened=False) for _ in range(99))]
+    with LiveSource("camera", opener(captures), first_retry_s=0.001, reconnect_for_s=0.01) as source:
+        captures[0].let(2)
+        assert source.read(timeout_s=WAIT_S) is not None
+        with pytest.raises(SourceError, match="not back within 0.01 s"):
+            source.read(timeout_s=WAIT_S)
+
+
+def test_silent_camera_is_called_stalled_until_it_speaks_again(caplog):
+    capture = ScriptedCapture([10, 20])
+    with LiveSource("camera", opener([capture]), stall_after_s=0.02) as source:
+        capture.let(1)
+        assert source.read(timeout_s=WAIT_S) is not None
+        assert source.read(timeout_s=0.05) is None
+        assert source.state == "stalled"
+        assert "stalled" in caplog.text
+        capture.let(1)
+        assert source.read(timeout_s=WAIT_S) is not None
+        assert source.state == "live"
+        capture.let(1)
+
+
+def test_first_connection_that_fails_is_an_error_and_releases_the_camera():
+    capture = ScriptedCapture([], opened=False)
+    with pytest.raises(SourceError, match="no connection"):
+        LiveSource("camera", opener([capture]))
+    assert capture.released
+
+
+class MjpegHandler(http.server.BaseHTTPRequestHandler):
+    """Motion JPEG over HTTP, as cheap network cameras send it."""
+
+    def __init__(self, server_stop: threading.Event, *arguments) -> None:
+        self.server_stop = server_stop
+        super().__init__(*arguments)
+
+    def do_GET(self) -> None:
+        self.send_response(200)
+        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
+        self.end_headers()
+        data = cv2.imencode(".jpg", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
+        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
+        try:
+            while not self.server_stop.wait(0.02):
+                self.wfile.write(head + data + b"\r\n")
+        except OSError:
+            return
+
+    def log_message(self, *arguments) -> None:
+        pass
+
+
+class MjpegServer:
+    """A server on loopback that can be stopped and started on the same port."""
+
+    def __init__(self, port: int = 0) -> None:
+        self.stop = threading.Event()
+        handler = functools.partial(MjpegHandler, self.stop)
+        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+        self.server.daemon_threads = True
+        self.port = self.server.server_address[1]
+        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        self.thread.start()
+
+    def close(self) -> None:
+        self.stop.set()
+        self.server.shutdown()
+        self.server.server_close()
+        self.thread.join()
+
+
+def test_real_network_stream_comes_back_when_its_server_does():
+    server = MjpegServer()
+    address = f"http://127.0.0.1:{server.port}/stream"
+    try:
+        with open_source(address) as source:
+            first = source.read(timeout_s=WAIT_S)
+            assert first.image_bgr.shape == (48, 64, 3)
+            assert abs(int(first.image_bgr.mean()) - 120) <= 3
+            server.close()
+            wait_until(lambda: source.state == "lost", "loss noticed")
+            server = MjpegServer(server.port)
+            last_index = first.index
+            wait_until(lambda: source.state == "live", "back")
+            wait_until(lambda: (frame := source.read(timeout_s=0.5)) and frame.index > last_index, "frames again")
+    finally:
+        server.close()
+
+
+def test_capture_thread_ends_with_the_source():
+    capture = ScriptedCapture([10])
+    source = LiveSource("camera 7", opener([capture]))
+    names = [thread.name for thread in threading.enumerate()]
+    assert "capture camera 7" in names
+    threading.Timer(0.05, capture.let, (2,)).start()
+    source.close()
+    wait_until(lambda: "capture camera 7" not in [t.name for t in threading.enumerate()], "thread ended")
+    source.close()
+
+
+def test_clip_named_like_a_device_path_still_opens_as_a_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    shutil.copy(write_clip(tmp_path / "clip.mp4"), tmp_path / "video0.mp4")
+    with open_source("video0.mp4") as source:
+        assert source.name == "video0.mp4"
+        assert len(read_all(source)) == 12

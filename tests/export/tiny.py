@@ -1,0 +1,145 @@
+"""Tiny networks of the contract, and data sets in memory whose truth is what those networks say."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import nn
+
+from cvforge_edge.types import ClassLabel, Detections, SegmentationMap, Task
+
+SIZE_HW = (32, 48)
+LABELS = ("red", "green", "blue")
+STRIDE = 8
+
+
+class TinyBackbone(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.layers = nn.Sequential(
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Hardswish(), nn.Conv2d(8, 16, 3, 2, 1), nn.SiLU()
+        )
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        return self.layers(images.permute(0, 3, 1, 2).float() / 127.5 - 1.0)
+
+
+class TinyClassifier(nn.Module):
+    """Says which colour channel is the brightest, with a bit of noise from random weights."""
+
+    export_blocker: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = TinyBackbone()
+        self.head = nn.Linear(16, len(LABELS))
+
+    def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        colour = images.float().mean(dim=(1, 2)) / 16.0
+        return {"probs": (colour + 0.1 * self.head(self.backbone(images).mean(dim=(2, 3)))).softmax(1)}
+
+
+class TinyDetector(nn.Module):
+    """A box around every cell, of the class of its brightest channel; cells of dark background score low."""
+
+    export_blocker: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = TinyBackbone()
+        self.head = nn.Conv2d(16, 4, 3, 2, 1)
+        self.pool = nn.AvgPool2d(STRIDE)
+
+    def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        colours = self.pool(images.permute(0, 3, 1, 2).float())  # (b, 3, h/8, w/8)
+        scores = ((colours.flatten(2).transpose(1, 2) - 128) / 16).sigmoid()
+        jitter = self.head(self.backbone(images)).flatten(2).transpose(1, 2).tanh() * 0.2
+        height, width = colours.shape[2:]
+        grid_y, grid_x = torch.meshgrid(torch.arange(height) * 8.0, torch.arange(width) * 8.0, indexing="ij")
+        corners = torch.stack((grid_x, grid_y, grid_x + STRIDE, grid_y + STRIDE), dim=-1).reshape(-1, 4)
+        return {"boxes": corners + jitter, "scores": scores}
+
+
+class TinySegmenter(nn.Module):
+    """Logits at half resolution: the colour channels, plus noise from random weights."""
+
+    export_blocker: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.backbone = TinyBackbone()
+        self.head = nn.Conv2d(16, len(LABELS), 1)
+        self.pool = nn.AvgPool2d(4)
+
+    def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        colours = self.pool(images.permute(0, 3, 1, 2).float()) / 32.0
+        return {"logits": (colours + 0.1 * self.head(self.backbone(images))).permute(0, 2, 3, 1)}
+
+
+NETS: dict[Task, type[nn.Module]] = {
+    Task.CLASSIFICATION: TinyClassifier,
+    Task.DETECTION: TinyDetector,
+    Task.SEGMENTATION: TinySegmenter,
+}
+
+
+def tiny_net(task: Task) -> nn.Module:
+    torch.manual_seed(0)
+    net = NETS[task]()
+    for module in net.modules():
+        if isinstance(module, nn.BatchNorm2d):  # statistics that a forgotten eval() would betray
+            nn.init.uniform_(module.running_mean, -0.3, 0.3)
+            nn.init.uniform_(module.running_var, 0.2, 0.6)
+    return net.train()
+
+
+@dataclass(frozen=True)
+class TinySample:
+    image_bgr: np.ndarray
+    truth: object
+    image_id: str
+
+
+class TinyData:
+    """Grey noise with one coloured patch on cell borders; its channel is its class."""
+
+    labels = LABELS
+
+    def __init__(self, task: Task, *, count: int = 12) -> None:
+        self.task = task
+        self.count = count
+
+    def __len__(self) -> int:
+        return self.count
+
+    def image_id(self, index: int) -> str:
+        return f"{index}.png"
+
+    def fingerprint(self) -> str:
+        return "tiny-data"
+
+    def truth(self, index: int) -> object:
+        return self[index].truth
+
+    def __getitem__(self, index: int) -> TinySample:
+        generator = np.random.default_rng(index)
+        height, width = SIZE_HW
+        image_rgb = generator.integers(30, 60, (height, width, 3)).astype(np.uint8)
+        class_id = index % len(LABELS)
+        left, top = (int(v) * STRIDE for v in generator.integers(0, (5, 3)))
+        image_rgb[top : top + STRIDE, left : left + STRIDE, class_id] = generator.integers(200, 250, (STRIDE, STRIDE))
+        image_bgr = np.ascontiguousarray(image_rgb[..., ::-1])
+        return TinySample(image_bgr, self._truth(class_id, left, top, image_rgb), self.image_id(index))
+
+    def _truth(self, class_id: int, left: int, top: int, image_rgb: np.ndarray) -> object:
+        if self.task is Task.CLASSIFICATION:
+            return ClassLabel(class_id)
+        if self.task is Task.DETECTION:
+            box = np.array([[left, top, left + STRIDE, top + STRIDE]], np.float32)
+            return Detections(box, np.ones(1, np.float32), np.array([class_id], np.int64))
+        class_map = np.full(SIZE_HW, 255, np.uint8)
+        class_map[top : top + STRIDE, left : left + STRIDE] = class_id
+        class_map[0, 0] = (class_id + 1) % len(LABELS)
+        return SegmentationMap(class_map)

@@ -1,0 +1,191 @@
+"""Mean average precision against pycocotools, on random and on real data."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from cvforge_edge.types import Detections
+from pycocotools.coco import COCO
+from pycocotools.cocoeval import COCOeval
+
+from cvforge.metrics.detection import MeanAveragePrecision
+
+BACKENDS = ("hotcoco", "pycocotools")
+STAT_KEYS = {"map": 0, "map50": 1, "map75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "mar100": 8}
+
+
+def boxes(
+    *rows: tuple[float, float, float, float], class_ids: list[int], scores: list[float] | None = None
+) -> Detections:
+    found = np.ones(len(rows)) if scores is None else scores
+    return Detections(
+        np.array(rows, np.float32).reshape(-1, 4), np.asarray(found, np.float32), np.asarray(class_ids, np.int64)
+    )
+
+
+def random_truth(rng: np.random.Generator, num_classes: int) -> Detections:
+    n = int(rng.integers(0, 12))
+    corner = rng.random((n, 2)) * 500
+    size = np.exp(rng.uniform(1.5, 5.5, (n, 2)))
+    return Detections(
+        np.concatenate([corner, corner + size], 1).astype(np.float32),
+        np.ones(n, np.float32),
+        rng.integers(0, num_classes, n),
+        is_crowd=rng.random(n) < 0.15,
+        areas=(size.prod(1) * rng.uniform(0.4, 1.0, n)).astype(np.float32),
+    )
+
+
+def jittered(truth: Detections, rng: np.random.Generator, *, num_classes: int) -> Detections:
+    copies = truth.select(np.tile(np.arange(len(truth)), 2))
+    n = len(copies)
+    size = np.tile(copies.boxes_xyxy[:, 2:] - copies.boxes_xyxy[:, :2], (1, 2))
+    moved = (copies.boxes_xyxy + rng.normal(0, 0.12, (n, 4)) * size).astype(np.float32)
+    moved[:, 2:] = np.maximum(moved[:, 2:], moved[:, :2] + 1)
+    class_ids = np.where(rng.random(n) < 0.2, rng.integers(0, num_classes, n), copies.class_ids)
+    return Detections(moved, rng.integers(1, 40, n).astype(np.float32) / 40, class_ids)  # equal scores are common
+
+
+def reference_stats(pairs: list[tuple[Detections, Detections]], num_classes: int) -> np.ndarray:
+    """The twelve numbers of pycocotools, written independently of the metric's own tables."""
+    truth, found = COCO(), COCO()
+    images = [{"id": i} for i in range(len(pairs))]
+    categories = [{"id": c * 3 + 7, "name": f"class {c}"} for c in range(num_classes)]
+    for coco, side in ((truth, 1), (found, 0)):
+        annotations = []
+        for i, pair in enumerate(pairs):
+            detections = pair[side]
+            for row, box in enumerate(detections.boxes_xyxy.astype(float).tolist()):
+                x1, y1, x2, y2 = box
+                area = (x2 - x1) * (y2 - y1) if detections.areas is None else float(detections.areas[row])
+                annotations.append(
+                    {
+                        "id": len(annotations) + 1,
+                        "image_id": i,
+                        "category_id": int(detections.class_ids[row]) * 3 + 7,
+                        "bbox": [x1, y1, x2 - x1, y2 - y1],
+                        "area": area,
+                        "iscrowd": 0 if detections.is_crowd is None else int(detections.is_crowd[row]),
+                        "score": float(detections.scores[row]),
+                    }
+                )
+        with contextlib.redirect_stdout(io.StringIO()):
+            coco.dataset = {"images": images, "categories": categories, "annotations": annotations}
+            coco.createIndex()
+    with contextlib.redirect_stdout(io.StringIO()):
+        evaluation = COCOeval(truth, found, "bbox")
+        evaluation.evaluate()
+        evaluation.accumulate()
+        evaluation.summarize()
+    return np.asarray(evaluation.stats)
+
+
+def assert_equal_to_reference(pairs: list[tuple[Detections, Detections]], num_classes: int, backend: str) -> None:
+    metric = MeanAveragePrecision(tuple(f"class {c}" for c in range(num_classes)), backend=backend)
+    for i, (prediction, truth) in enumerate(pairs):
+        metric.update(prediction, truth, f"{i:05d}")
+    computed, expected = metric.compute(), reference_stats(pairs, num_classes)
+    for key, position in STAT_KEYS.items():
+        assert computed.get(key, -1.0) == pytest.approx(expected[position], abs=1e-6), key
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_random_data_with_crowds_areas_and_ties_scores_as_pycocotools_does(seed: int, backend: str) -> None:
+    rng = np.random.default_rng(seed)
+    truths = [random_truth(rng, 5) for _ in range(30)]
+    pairs = [(jittered(truth, rng, num_classes=5), truth) for truth in truths]
+    assert_equal_to_reference(pairs, 5, backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_real_coco_annotations_with_jittered_boxes_score_as_pycocotools_does(shared_data: Path, backend: str) -> None:
+    annotation_file = next((shared_data / "detection" / "coco-open").rglob("*instances*val*.json"))
+    coco = json.loads(annotation_file.read_text())
+    class_ids = {category["id"]: k for k, category in enumerate(sorted(coco["categories"], key=lambda c: c["id"]))}
+    rng = np.random.default_rng(0)
+    pairs = []
+    for image in coco["images"]:
+        annotations = [a for a in coco["annotations"] if a["image_id"] == image["id"]]
+        xywh = np.array([a["bbox"] for a in annotations], np.float32).reshape(-1, 4)
+        truth = Detections(
+            np.concatenate([xywh[:, :2], xywh[:, :2] + xywh[:, 2:]], 1),
+            np.ones(len(annotations), np.float32),
+            np.array([class_ids[a["category_id"]] for a in annotations], np.int64),
+            is_crowd=np.array([bool(a["iscrowd"]) for a in annotations], np.bool_),
+            areas=np.array([a["area"] for a in annotations], np.float32),
+        )
+        pairs.append((jittered(truth, rng, num_classes=len(class_ids)), truth))
+    assert len(pairs) > 40 and any(truth.is_crowd.any() for _, truth in pairs)
+    assert_equal_to_reference(pairs, len(class_ids), backend)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_one_exact_box_scores_one_and_its_label_is_named(backend: str) -> None:
+    metric = MeanAveragePrecision(("cat", "dog"), backend=backend)
+    metric.update(boxes((0, 0, 50, 50), class_ids=[1], scores=[0.9]), boxes((0, 0, 50, 50), class_ids=[1]), "a")
+    expected = dict.fromkeys(("map", "map50", "map75", "mar100", "map_medium", "ap/dog"), 1.0)
+    assert metric.compute() == pytest.approx(expected)
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_box_of_iou_six_tenths_counts_at_the_three_lowest_thresholds(backend: str) -> None:
+    metric = MeanAveragePrecision(("cat",), backend=backend)
+    metric.update(boxes((0, 0, 100, 62), class_ids=[0], scores=[0.9]), boxes((0, 0, 100, 100), class_ids=[0]), "a")
+    computed = metric.compute()
+    assert (computed["map50"], computed["map75"], computed["map"]) == pytest.approx((1.0, 0.0, 0.3))
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_images_without_any_detection_score_zero(backend: str) -> None:
+    metric = MeanAveragePrecision(("cat",), backend=backend)
+    metric.update(Detections.empty(), boxes((0, 0, 10, 10), class_ids=[0]), "a")
+    metric.update(Detections.empty(), Detections.empty(), "b")
+    assert metric.compute() == {"map": 0, "map50": 0, "map75": 0, "mar100": 0, "map_small": 0, "ap/cat": 0}
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_data_set_without_objects_scores_zero_and_has_no_label_scores(backend: str) -> None:
+    metric = MeanAveragePrecision(("cat",), backend=backend)
+    metric.update(boxes((0, 0, 10, 10), class_ids=[0], scores=[0.5]), Detections.empty(), "a")
+    assert metric.compute() == {"map": 0, "map50": 0, "map75": 0, "mar100": 0}
+
+
+def test_an_image_that_two_processes_saw_counts_once() -> None:
+    rng = np.random.default_rng(3)
+    truths = [random_truth(rng, 3) for _ in range(9)]
+    pairs = [(jittered(truth, rng, num_classes=3), truth) for truth in truths]
+    whole, first, second = (MeanAveragePrecision(("a", "b", "c")) for _ in range(3))
+    for i, pair in enumerate(pairs):
+        whole.update(*pair, f"{i}")
+        if i <= 5:
+            first.update(*pair, f"{i}")
+        if i >= 4:
+            second.update(*pair, f"{i}")
+    second.merge(first.state())
+    assert second.compute() == whole.compute()
+
+
+def test_a_reset_forgets_the_images() -> None:
+    metric = MeanAveragePrecision(("cat",))
+    metric.update(Detections.empty(), boxes((0, 0, 10, 10), class_ids=[0]), "a")
+    metric.reset()
+    with pytest.raises(ValueError, match="no image was given"):
+        metric.compute()
+
+
+def test_a_class_id_without_a_label_is_named() -> None:
+    metric = MeanAveragePrecision(("cat",))
+    metric.update(Detections.empty(), boxes((0, 0, 10, 10), class_ids=[4]), "a")
+    with pytest.raises(ValueError, match=r"truth: found class id 4, but there are 1 labels"):
+        metric.compute()
+
+
+def test_an_unknown_backend_is_refused() -> None:
+    with pytest.raises(ValueError, match="accepted auto, hotcoco, pycocotools"):
+        MeanAveragePrecision(("cat",), backend="coco")

@@ -1,0 +1,105 @@
+"""Export a run: ONNX and TensorFlow Lite files, each judged on the task's metric, in one bundle for devices."""
+
+from __future__ import annotations
+
+import argparse
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from types import FrameType
+
+try:
+    from cvforge.cli import run_command
+except ModuleNotFoundError as missing:
+    print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
+    raise SystemExit(2) from None
+
+EXAMPLES = """\
+what happens:
+  1. the network is traced once and converted; normalisation and box decoding go into the graph
+  2. raw outputs of each file are compared with PyTorch on real validation images
+  3. each file is scored on the validation set by the code that runs on the device
+  4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
+  5. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md
+
+examples:
+  python tools/export.py --run runs/det_bccd-20261123-101500
+  python tools/export.py --run runs/det_bccd-20261123-101500 --format tflite --precision fp16 --output bundles/cells
+  python tools/export.py --run runs/det_bccd-20261123-101500 --force export.metric_budget.fp16=0.005
+  python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
+
+then:
+  python deploy/edge/run_camera.py --bundle bundles/det_bccd --self-test --source 0 --show
+  python tools/evaluate.py bundles/det_bccd --run runs/det_bccd-20261123-101500
+
+exit codes:
+  0 done          2 command line or config     3 over budget               4 data or image      5 checkpoint
+  6 bundle exists (--force replaces it)        10 cannot write (disk full)  11 runtime missing   12 not convertible
+"""
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line and make the bundle."""
+    arguments = _parser().parse_intermixed_args(argv)
+    signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
+    from cvforge.commands.export import ExportRequest, export_run, parse_names, report_table
+    from cvforge.commands.terminal import stdout_console
+
+    report = export_run(
+        ExportRequest(
+            run=arguments.run,
+            checkpoint=arguments.checkpoint,
+            formats=parse_names(arguments.format) if arguments.format is not None else None,
+            precisions=parse_names(arguments.precision) if arguments.precision is not None else None,
+            output=arguments.output,
+            name=arguments.name,
+            force=arguments.force,
+            limit=arguments.limit,
+            overrides=tuple(arguments.overrides),
+        )
+    )
+    stdout_console().print(report_table(report))
+    print(f"bundle: {_shown(report.folder)}")
+    print(f"next:   python deploy/edge/run_camera.py --bundle {_shown(report.folder)} --self-test")
+    return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="export.py",
+        usage="%(prog)s --run RUN [options] [key=value ...]",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    add = parser.add_argument
+    add("--run", required=True, type=Path, metavar="RUN", help="folder of a run, as tools/train.py makes it")
+    add("--checkpoint", default="best", metavar="WHICH", help="best (default), last, or the path of a .ckpt file")
+    add("--format", metavar="LIST", help="onnx,tflite (default: export.formats of the config)")
+    add("--precision", metavar="LIST", help="fp32,fp16 (default: export.precisions of the config)")
+    add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
+    add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
+    add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
+    add("--limit", type=_count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so")
+    add("overrides", nargs="*", metavar="key=value", help="changes to export.*, evaluation.* or data.* of the run's config")
+    return parser
+
+
+def _count(text: str) -> int:
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+def _shown(path: Path) -> str:
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
+
+
+def _stop(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+if __name__ == "__main__":
+    raise SystemExit(run_command(main))
