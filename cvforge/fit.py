@@ -22,6 +22,7 @@ from cvforge.callbacks.history import CsvHistory
 from cvforge.callbacks.interrupt import StopRequest
 from cvforge.callbacks.progress import ProgressLines, terminal_bar
 from cvforge.callbacks.random_state import SeedEachStep, seed_everything
+from cvforge.callbacks.step_limit import StepLimit
 from cvforge.callbacks.tensorboard_log import TensorBoardLog
 from cvforge.callbacks.trackers import build_trackers, flattened, remember_ids
 from cvforge.checkpoint import check_fits, has_average, net_state, read_checkpoint, trained_state
@@ -34,6 +35,7 @@ from cvforge.evaluation import spread_indices
 from cvforge.runs import Run, create_run, default_run_dir, refuse_taken
 from cvforge.tasks.base import SupervisedTask
 from cvforge.tasks.classification import ClassificationTask
+from cvforge.tasks.depthwise import use_mixed_gradients
 from cvforge.tasks.detection import DetectionTask
 from cvforge.tasks.hardware import Hardware, choose_hardware
 from cvforge.tasks.quiet import log_file, quiet_lightning
@@ -108,6 +110,8 @@ def _build_parts(config: Config, resume_from: Path | None) -> _Parts:
         checkpoint = read_checkpoint(resume_from, task=config.task, labels=data.labels)
     seed_everything(config.run.seed)  # the random start of the weights
     net = build.build_net(config, pretrained=checkpoint is None)
+    if hardware.accelerator == "cpu" and hardware.precision == "bf16-mixed":
+        use_mixed_gradients(net)
     if checkpoint is not None:
         check_fits(net, trained_state(checkpoint), where=str(resume_from))
         if has_average(checkpoint) != (config.optim.ema_decay is not None):
@@ -120,6 +124,7 @@ def _build_parts(config: Config, resume_from: Path | None) -> _Parts:
         metric=build.build_metric(config, data.labels),
         optim=config.optim,
         scoring=build.build_evaluation_postprocess(config),
+        max_steps=config.trainer.max_steps if config.trainer.max_steps > 0 else None,
     )
     return _Parts(data, task, hardware, checkpoint["global_step"] if checkpoint else 0)
 
@@ -157,6 +162,8 @@ def _build_trainer(config: Config, parts: _Parts, run: Run) -> tuple[pl.Trainer,
     callbacks: list[pl.Callback] = [SeedEachStep(config.run.seed)]
     if config.optim.ema_decay is not None:
         callbacks.append(WeightsEMA(config.optim.ema_decay))
+    if config.trainer.max_steps > 0:
+        callbacks.append(StepLimit(config.trainer.max_steps))
     if config.trainer.early_stopping_patience is not None:
         callbacks.append(
             EarlyStopping(

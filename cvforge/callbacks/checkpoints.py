@@ -61,8 +61,11 @@ class RunCheckpoints(Checkpoint):
         self._improved = False
 
     def on_train_start(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
-        """Start the clock."""
+        """Start the clock, and put the loader where a resumed run stopped."""
         self._clock_s = time.monotonic()
+        # Lightning 2.6 made the loader when the schedule asked for the number of steps, before it read the checkpoint's
+        # loops, and then never hands the loader its state. Nothing was read yet: the loader starts with the first batch.
+        trainer.fit_loop._load_combined_loader_states()
 
     def on_validation_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Compare the score with the best one."""
@@ -78,10 +81,13 @@ class RunCheckpoints(Checkpoint):
 
     def on_train_batch_end(self, trainer: pl.Trainer, *_: Any) -> None:
         """Stop here if that was asked for and the epoch goes on."""
-        if not self._asked(trainer) or trainer.fit_loop.epoch_loop._num_ready_batches_reached():
-            return  # after the last batch the epoch's end is near, and a state before its validation cannot be resumed
+        loop = trainer.fit_loop.epoch_loop
+        # Not between accumulated batches, whose gradients no checkpoint holds; and not after the last batch, when the
+        # epoch's end is near, and from where Lightning would resume behind the validation.
+        if not self._asked(trainer) or loop._should_accumulate() or loop._num_ready_batches_reached():
+            return
         trainer.save_checkpoint(self.last)
-        self._leave(f"batch {trainer.fit_loop.epoch_loop.batch_idx + 1} of epoch {trainer.current_epoch + 1}")
+        self._leave(f"batch {loop.batch_idx + 1} of epoch {trainer.current_epoch + 1}")
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
         """Write the last checkpoint, and let the best be the same file if this epoch was the best."""

@@ -69,7 +69,7 @@ def stage_bars() -> Iterator[StageBars]:
 
 def metric_table(title: str, metrics: Mapping[str, float]) -> Table:
     """Overall metrics first, then those named `<metric>/<class>` under a line."""
-    table = Table(title=title, title_justify="left", title_style="bold", highlight=False)
+    table = Table(title=title, title_justify="left", title_style="bold", highlight=False, min_width=len(title) + 4)
     table.add_column("metric")
     table.add_column("value", justify="right")
     overall = [name for name in metrics if "/" not in name]

@@ -209,14 +209,15 @@ def _check_data(raw: dict[str, Any], classes: dict[str, type], problems: Problem
     if not require_data or root is UNKNOWN:
         return
     hint = _get(raw, "data.hint") if isinstance(_get(raw, "data.hint"), str) else GENERIC_HINT
-    if root is None and any(_takes_root(raw, key, cls) for key, cls in classes.items()):
+    takers = [key for key, cls in classes.items() if key.startswith("data.") and "root" in parameters(cls)[0]]
+    if root is None and any("root" not in _get(raw, key) for key in takers):
         problems.add("data.root", f"missing: {hint}")
-    if isinstance(root, str) and not Path(root).is_dir():
+    if not isinstance(root, str):
+        return
+    if "data.train" in classes and not takers and root not in str([_get(raw, key) for key in classes]):
+        problems.add("data.root", f"found {root}, but these data take no root; give data.root=null")
+    elif not Path(root).is_dir():
         problems.add("data.root", f"no such folder: {root}; {hint}")
-
-
-def _takes_root(raw: dict[str, Any], key: str, cls: type) -> bool:
-    return key.startswith("data.") and "root" in parameters(cls)[0] and "root" not in _get(raw, key)
 
 
 def _get(raw: dict[str, Any], key: str) -> Any:

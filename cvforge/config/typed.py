@@ -1,8 +1,7 @@
 """Strict conversion of plain YAML values to annotated types: nothing changes its kind in silence.
 
 OmegaConf's own typed nodes turn 3 into "3" and int into float, know no `Literal`, and ignore the length of a tuple. So
-values are held against annotations here: those of the dataclasses in `schema.py` and of the constructors that `_target_`
-names.
+values are held against annotations here: those of the dataclasses in `schema.py`, and of constructors.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from cvforge_edge.image_io import read_image
 from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap, Task
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from cvforge.data.files import check_labels, data_root, image_files, read_split_list
 from cvforge.data.fingerprint import FingerprintEntry, fingerprint_entries
@@ -20,6 +20,9 @@ from cvforge.errors import DataError
 ADVICE = "Every image needs a mask of the same name; data/README.md#camvid and #voc show the layout."
 INDEX_MODES = ("P", "L", "1", "I;16", "I")
 MAX_CLASSES = VOID_CLASS_ID
+HEADER_CHECK_PAIRS = 10_000
+"""Up to so many pairs the sizes of images and masks are compared at the start, from the headers of the files."""
+EXIF_ORIENTATION, EXIF_TURNED = 0x0112, (5, 6, 7, 8)
 
 
 class IndexMasks:
@@ -64,6 +67,8 @@ class IndexMasks:
         mask_names = image_files(self.root / self.masks_folder)
         stems = self._stems(split, image_names, mask_names, problems=problems)
         self._pairs = [(image_names[stem], mask_names[stem]) for stem in stems]
+        if len(self._pairs) <= HEADER_CHECK_PAIRS:
+            self._check_sizes(problems)
         problems.raise_any()
         self.notes: dict[str, int] = {}
 
@@ -118,6 +123,17 @@ class IndexMasks:
         image, mask = self._pairs[index]
         return self.root / self.images_folder / image, self.root / self.masks_folder / mask
 
+    def _check_sizes(self, problems: Problems) -> None:
+        """Report masks of another size than their image; damaged files are reported when they are read."""
+        for index in range(len(self._pairs)):
+            image_path, mask_path = self._paths(index)
+            image_size, mask_size = _header_size(image_path), _header_size(mask_path)
+            if image_size and mask_size and image_size != mask_size:
+                problems.add(
+                    f"{mask_path}: the mask is {mask_size[0]}x{mask_size[1]} pixels (width x height), its image "
+                    f"{image_path.name} is {image_size[0]}x{image_size[1]}; expected the same size"
+                )
+
     def _stems(
         self, split: str | None, image_names: dict[str, str], mask_names: dict[str, str], *, problems: Problems
     ) -> list[str]:
@@ -154,8 +170,18 @@ def read_index_mask(path: Path) -> npt.NDArray[np.int32]:
                     "palette PNG); convert the colours to class ids first"
                 )
             return np.asarray(mask).astype(np.int32)
-    except (OSError, UnidentifiedImageError, SyntaxError) as error:
+    except (OSError, SyntaxError) as error:
         raise DataError(f"{path}: cannot be read as a mask ({error}); fetch or write it again") from error
+
+
+def _header_size(path: Path) -> tuple[int, int] | None:
+    """Width and height that the header of an image file states, after its EXIF rotation; None where it has none."""
+    try:
+        with Image.open(path) as image:
+            turned = image.getexif().get(EXIF_ORIENTATION) in EXIF_TURNED
+            return (image.height, image.width) if turned else image.size
+    except (OSError, SyntaxError):
+        return None
 
 
 def _size(array: npt.NDArray[np.uint8]) -> str:

@@ -55,21 +55,27 @@ def paint_shape(image: ImageF32, shape: PlacedShape) -> None:
     patch += (_surface(shape, center, mask) - patch) * mask[..., None]
 
 
-def develop(image: ImageF32, rng: np.random.Generator) -> ImageU8:
-    """The photograph of a painted scene: uneven light, vignette, exposure, blur and noise; (h, w, 3) uint8 BGR."""
+def develop(image: ImageF32, rng: np.random.Generator, *, noise: np.random.Generator | None = None) -> ImageU8:
+    """The photograph of a painted scene: uneven light, vignette, exposure, blur and noise; (h, w, 3) uint8 BGR.
+
+    Args:
+        image: (h, w, 3) float32, 0-255.
+        rng: decides light, exposure, blur and the strength of the noise.
+        noise: decides the noise itself; None: `rng` too.
+    """
     height, width = image.shape[:2]
-    light = cv2.resize(
-        rng.uniform(0.62, 1.12, (3, 3)).astype(np.float32), (width, height), interpolation=cv2.INTER_CUBIC
-    )
-    y, x = np.ogrid[-1 : 1 : height * 1j, -1 : 1 : width * 1j]
+    corners = rng.uniform(0.62, 1.12, (3, 3)).astype(np.float32)
+    light = cv2.resize(corners, (width, height), interpolation=cv2.INTER_CUBIC)
+    y, x = np.linspace(-1, 1, height)[:, None], np.linspace(-1, 1, width)[None]
     vignette = (1 - rng.uniform(0, 0.25) * (x * x + y * y) / 2).astype(np.float32)
     lit = image * (light * vignette)[..., None]
     sigma = float(rng.choice([0.0, 0.5, 0.9, 1.3], p=[0.4, 0.3, 0.2, 0.1]))
     if sigma:
         lit = cv2.GaussianBlur(lit, (0, 0), sigma)  # type: ignore[assignment]
-    noise = rng.standard_normal((height, width, 3), np.float32) * np.float32(rng.uniform(1.5, 8.0))
     exposed = 255 * np.power(np.clip(lit / 255, 0, 1), np.float32(rng.uniform(0.8, 1.25)))
-    return np.clip(exposed + noise, 0, 255).astype(np.uint8)
+    strength = np.float32(rng.uniform(1.5, 8.0))
+    grain = (noise or rng).standard_normal(image.shape, np.float32)
+    return np.clip(exposed + strength * grain, 0, 255).astype(np.uint8)
 
 
 def _surface(shape: PlacedShape, center: tuple[float, float], mask: ImageF32) -> ImageF32:

@@ -12,6 +12,7 @@ import numpy.typing as npt
 SHAPES = ("circle", "square", "triangle", "star", "cross")
 """Labels of the generated sets, in the order of their ids."""
 SUBPIXEL_BITS = 4
+FINER = 6
 PLACE_ATTEMPTS = 12
 MIN_VISIBLE = 0.55
 """No object hides more of another than what leaves this fraction of it in view."""
@@ -147,15 +148,21 @@ def random_color(rng: np.random.Generator, *, saturation: tuple[float, float], v
 
 
 def coverage(points: Points, size_hw: tuple[int, int]) -> npt.NDArray[np.uint8]:
-    """How much of each pixel a polygon covers, (h, w) uint8 0-255; the rim is smooth."""
+    """How much of each pixel a polygon covers, (h, w) uint8 0-255.
+
+    Drawn finer than it is given: OpenCV's own smooth polygons are half a pixel too large on every side.
+    """
     canvas = np.zeros(size_hw, np.uint8)
-    cv2.fillPoly(canvas, [to_subpixels(points)], 255, lineType=cv2.LINE_AA, shift=SUBPIXEL_BITS)
+    left, top = np.maximum(np.floor(points.min(axis=0)).astype(int), 0)
+    right, bottom = np.minimum(np.ceil(points.max(axis=0)).astype(int), (size_hw[1], size_hw[0]))
+    if right <= left or bottom <= top:
+        return canvas
+    fine = np.zeros(((bottom - top) * FINER, (right - left) * FINER), np.uint8)
+    # OpenCV's 0 is the centre of the first pixel, ours its corner.
+    corners = (points - [left, top]) * FINER - 0.5
+    cv2.fillPoly(fine, [np.round(corners * 2**SUBPIXEL_BITS).astype(np.int32)], 255, shift=SUBPIXEL_BITS)
+    canvas[top:bottom, left:right] = cv2.resize(fine, (right - left, bottom - top), interpolation=cv2.INTER_AREA)
     return canvas
-
-
-def to_subpixels(points: Points) -> npt.NDArray[np.int32]:
-    """Corners in OpenCV's fixed point, whose 0 is the centre of the first pixel."""
-    return np.round((points - 0.5) * 2**SUBPIXEL_BITS).astype(np.int32)
 
 
 def object_map(shapes: list[PlacedShape], size_hw: tuple[int, int]) -> npt.NDArray[np.int32]:

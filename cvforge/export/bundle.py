@@ -31,6 +31,7 @@ from cvforge_edge.selftest import run_self_test
 
 PARITY_IMAGES = 16
 MODEL_CARD_NAME = "model_card.md"
+FILE_MODE = 0o644  # one of the converters marks its files as programs
 
 
 class Stages(Protocol):
@@ -105,6 +106,8 @@ def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, stages: Stages) -
         stages(f"convert to {name} ({', '.join(precisions)})")
         files = {precision: f"model_{precision}.{name}" for precision in precisions}
         FORMATS[name].write(graph, {precision: draft / file for precision, file in files.items()})
+        for file in files.values():
+            (draft / file).chmod(FILE_MODE)
         models += [
             describe_model(draft, file, format=name, precision=precision) for precision, file in files.items()
         ]

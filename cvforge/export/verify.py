@@ -20,12 +20,14 @@ from cvforge_edge.predictor import Predictor
 
 CLASSES_SHOWN = 5
 _ROUNDING = 1e-9  # a budget of 0.001 is not exceeded by the last bit of 0.001
-_ADVICE = {
-    "fp32": "The conversion itself is wrong or an operator differs: compare the other format's row, simplify the operator "
-    "that the worst output depends on, and report it",
-    "fp16": "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight "
-    "decay, or accept the loss with export.metric_budget.fp16=VALUE",
-}
+_CONVERSION_ADVICE = (
+    "The conversion itself is wrong or an operator differs: compare the rows of the other format, simplify the operator "
+    "that the worst output depends on, and report it"
+)
+_HALF_ADVICE = (
+    "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight decay, "
+    "or accept the loss with export.metric_budget.fp16=VALUE"
+)
 
 
 @dataclass(frozen=True)
@@ -135,12 +137,17 @@ def require_budget(
         ExportBudgetError: a file is not; the message names every such file, by how much, and the classes that lost most.
     """
     problems: list[str] = []
-    for verdict in verdicts:
-        precision = verdict.model.precision
-        found = _parity_problems(verdict, tensor_tolerance[precision])
-        found += _metric_problems(verdict, reference, metric_budget[precision])
-        if found:
-            problems += [f"{verdict.model.path}:", *(f"  {line}" for line in found), f"  {_ADVICE[precision]}"]
+    wrong_conversions = set()
+    for verdict in sorted(verdicts, key=lambda verdict: verdict.model.precision != "fp32"):
+        model = verdict.model
+        found = _parity_problems(verdict, tensor_tolerance[model.precision])
+        found += _metric_problems(verdict, reference, metric_budget[model.precision])
+        if not found:
+            continue
+        if model.precision == "fp32":
+            wrong_conversions.add(model.format)
+        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _HALF_ADVICE
+        problems += [f"{model.path}:", *(f"  {line}" for line in [*found, advice])]
     if problems:
         raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
 

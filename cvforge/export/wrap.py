@@ -98,6 +98,7 @@ def _traced(name: str, *, graph: ExportGraph, image: torch.Tensor) -> torch.expo
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own deprecations while tracing
             program = torch.export.export(graph, (), {INPUT_NAME: image}, strict=False)
+            program = program.run_decompositions({})  # in-place and view operators away; the rest as it is
     except Exception as error:  # tracing raises dozens of types; all mean the same to the user
         raise ExportError(
             f"{name} cannot be traced: {type(error).__name__}: {_first_line(error)}. "

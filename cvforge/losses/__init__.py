@@ -1,0 +1,1 @@
+"""Losses: pure functions of what a network says and what is true."""

@@ -65,8 +65,8 @@ class DetectionLoss(nn.Module):
         """The weighted terms `class`, `box` and `distance`; their sum is minimised.
 
         Args:
-            raw: `class_logits` (b, n, c), `distance_logits` (b, n, 4, r), `boxes` (b, n, 4) in input pixels, `points` (n, 2)
-                and `strides` (n, 1), as `cvforge.models.edge_detector.EdgeDetector` gives them.
+            raw: `class_logits` (b, n, c), `distance_logits` (b, n, 4, r), `boxes` (b, n, 4) in input pixels, `points`
+                (n, 2) and `strides` (n, 1), as `cvforge.models.edge_detector.EdgeDetector` gives them.
             targets: the true boxes; an image may have none.
         """
         class_logits = raw["class_logits"]

@@ -45,7 +45,9 @@ class SegmentationLoss(nn.Module):
             targets: (b, h, w) int64 class ids, 255 for void.
         """
         if self.class_weights is not None and len(self.class_weights) != raw.shape[1]:
-            raise ConfigError(f"class_weights: {len(self.class_weights)} weights, but the net scores {raw.shape[1]} classes")
+            raise ConfigError(
+                f"class_weights: {len(self.class_weights)} weights, but the net scores {raw.shape[1]} classes"
+            )
         logits = F.interpolate(raw.float(), size=targets.shape[-2:], mode="bilinear", align_corners=False)
         # Rows of pixels: the two-dimensional form has no deterministic kernel on a GPU.
         logits, targets = logits.permute(0, 2, 3, 1).flatten(0, 2), targets.flatten()  # (p, c), (p,)
@@ -55,9 +57,7 @@ class SegmentationLoss(nn.Module):
         return terms
 
     def _cross_entropy(self, logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-        total = F.cross_entropy(
-            logits, targets, weight=self.class_weights, ignore_index=VOID_CLASS_ID, reduction="sum"
-        )
+        total = F.cross_entropy(logits, targets, weight=self.class_weights, ignore_index=VOID_CLASS_ID, reduction="sum")
         known = targets != VOID_CLASS_ID
         if self.class_weights is None:
             return total / known.sum().clamp(min=1)
@@ -65,7 +65,10 @@ class SegmentationLoss(nn.Module):
 
 
 def _dice(logits: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
-    """1 - 2 |P and T| / (|P| + |T|), mean over the classes that occur. Source: Milletari et al. 2016, V-Net, section 3."""
+    """1 - 2 |P and T| / (|P| + |T|), mean over the classes that occur.
+
+    Source: Milletari et al. 2016, V-Net, section 3.
+    """
     known = (targets != VOID_CLASS_ID)[:, None]  # (p, 1)
     probabilities = logits.softmax(dim=1) * known  # (p, c)
     truth = F.one_hot(torch.where(known[:, 0], targets, 0), logits.shape[1]) * known  # (p, c)

@@ -41,7 +41,9 @@ class TimmClassifier(nn.Module):
         )
         head = net.get_classifier()
         if not isinstance(head, nn.Linear):
-            raise ConfigError(f"backbone {backbone}: ends in {type(head).__name__}, not in one linear layer; choose another")
+            raise ConfigError(
+                f"backbone {backbone}: ends in {type(head).__name__}, not in one linear layer; choose another"
+            )
         net.reset_classifier(0)
         self.normalise = normalise_for(backbone)
         self.backbone = net

@@ -1,4 +1,4 @@
-"""Our detector for edge devices: anchor-free, single-stage, on any timm backbone, with a graph that every exporter takes."""
+"""Our detector for edge devices: anchor-free, single-stage, on any timm backbone, exportable as one static graph."""
 
 from __future__ import annotations
 
@@ -61,7 +61,9 @@ class EdgeDetector(nn.Module):
         super().__init__()
         _check_numbers(num_classes, neck_channels, head_depth, reg_max)
         if not strides or any(coarse != 2 * fine for fine, coarse in zip(strides, strides[1:], strict=False)):
-            raise ConfigError(f"strides: found {list(strides)}, expected one or more, each twice the former: [8, 16, 32]")
+            raise ConfigError(
+                f"strides: found {list(strides)}, expected one or more, each twice the former: [8, 16, 32]"
+            )
         self.strides = tuple(strides)
         self.normalise = normalise_for(backbone)
         self.backbone = build_features(backbone, strides=self.strides, weights=weights)

@@ -34,8 +34,8 @@ class FasterRCNN(nn.Module):
 
     Args:
         num_classes: number of classes, background not counted.
-        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; class layers for
-            another number of classes are left out.
+        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; class layers
+            for another number of classes are left out.
         backbone: one of `BACKBONES`.
         max_detections: boxes that `predict` gives for every image, the missing ones with score 0.
 

@@ -117,7 +117,9 @@ def _load_encoder(encoder_net: nn.Module, encoder: str, weights: str) -> None:
     elif weights_source.is_file(weights):
         tensors = weights_source.read_file(weights)
     else:
-        raise CheckpointError(f"weights of encoder {encoder}: found {weights!r}, accepted: {HUB} (downloaded), file:PATH")
+        raise CheckpointError(
+            f"weights of encoder {encoder}: found {weights!r}, accepted: {HUB} (downloaded), file:PATH"
+        )
     ends = {name for name in tensors if name.startswith(CLASSIFIER_PREFIXES)} - set(encoder_net.state_dict())
     load_fitting(encoder_net, tensors, where=weights, ignored=ends)
 

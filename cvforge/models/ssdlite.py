@@ -18,7 +18,7 @@ from cvforge.models.torchvision_nets import TrueBoxes, boxes_of_images, load_tor
 
 MEAN = STD = (0.5, 0.5, 0.5)
 CENTRE_WEIGHT, SIZE_WEIGHT = 10.0, 5.0
-"""Factors of the encoded centre and size. Source: Liu et al. 2016, SSD, section 2.2, as torchvision's box coder has them."""
+"""Factors of the encoded centre and size, as torchvision's box coder has them. Source: Liu et al. 2016, SSD, section 2.2."""
 LOG_SIZE_LIMIT = math.log(1000 / 16)
 
 
@@ -29,8 +29,8 @@ class SSDLite(nn.Module):
 
     Args:
         num_classes: number of classes, background not counted.
-        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; class layers for
-            another number of classes are left out.
+        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; class layers
+            for another number of classes are left out.
         size_hw: height and width of the input, in pixels; its default boxes are made for it.
 
     Raises:
@@ -60,11 +60,15 @@ class SSDLite(nn.Module):
         self.register_buffer("default_boxes", self._default_boxes(net.anchor_generator), persistent=False)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
-        """`bbox_regression` (b, n, 4) and `cls_logits` (b, n, 1 + c), background first, of images (b, h, w, 3) uint8 RGB."""
+        """`bbox_regression` (b, n, 4) and `cls_logits` (b, n, 1 + c), background first.
+
+        Args:
+            images: (b, h, w, 3) uint8 RGB of `size_hw`.
+        """
         if tuple(images.shape[1:3]) != self.size_hw:
             raise ConfigError(
-                f"SSDLite has default boxes for size_hw {list(self.size_hw)}, but the images are {list(images.shape[1:3])}; "
-                "give model.size_hw and preprocess.size_hw the same value"
+                f"SSDLite has default boxes for size_hw {list(self.size_hw)}, but the images are "
+                f"{list(images.shape[1:3])}; give model.size_hw and preprocess.size_hw the same value"
             )
         return self.head(list(self.backbone(self.normalise(images)).values()))
 

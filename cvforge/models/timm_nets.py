@@ -1,4 +1,4 @@
-"""timm architectures by name: whole classifiers and feature pyramids, with their pretrained weights."""
+"""Architectures of timm by name: whole classifiers and feature pyramids, with their pretrained weights."""
 
 from __future__ import annotations
 
@@ -71,7 +71,9 @@ def build_features(backbone: str, *, strides: Sequence[int], weights: str | None
     try:
         levels = list(timm.create_model(backbone, features_only=True, pretrained=False).feature_info.reduction())
     except (RuntimeError, AttributeError) as error:
-        raise ConfigError(f"backbone {backbone}: timm offers no feature maps of it ({error}); choose another") from error
+        raise ConfigError(
+            f"backbone {backbone}: timm offers no feature maps of it ({error}); choose another"
+        ) from error
     absent = [stride for stride in strides if levels.count(stride) != 1]
     if absent:
         raise ConfigError(f"backbone {backbone}: no single feature map of stride {absent}; its strides are {levels}")
@@ -144,5 +146,5 @@ def _other_classifier(net: nn.Module, tensors: dict[str, torch.Tensor]) -> set[s
 
 
 def _feature_name(name: str) -> str:
-    """timm's feature nets write `stages_0` for `stages.0`, and some hold the network as `model`."""
+    """Feature nets of timm write `stages_0` for `stages.0`, and some hold the network as `model`."""
     return name.removeprefix(WRAPPER_PREFIX).replace(".", "_")

@@ -24,12 +24,14 @@ class TrueBoxes(Protocol):
     class_ids: torch.Tensor
 
 
-def load_torchvision(net: nn.Module, weights: str | None, *, published: WeightsEnum, class_layers: Sequence[str]) -> None:
+def load_torchvision(
+    net: nn.Module, weights: str | None, *, published: WeightsEnum, class_layers: Sequence[str]
+) -> None:
     """Load a whole network that torchvision trained, except its class layers where the classes differ.
 
     Args:
         net: torchvision's network.
-        weights: null (stays random), `torchvision` (downloaded), or the file that it would download: `file:PATH`, a path.
+        weights: null (stays random), `torchvision` (downloaded), or the file that it would download, as `file:PATH`.
         published: torchvision's entry for these weights.
         class_layers: prefixes of the layers whose size depends on the number of classes.
 

@@ -47,6 +47,7 @@ class SupervisedTask(pl.LightningModule):
         metric: scores predictions; its labels are the task's.
         optim: optimiser and schedule.
         scoring: post-processing with the thresholds for scoring.
+        max_steps: optimiser steps after which the run ends, where epochs do not end it before; the schedule ends with it.
     """
 
     task: ClassVar[Task]
@@ -60,6 +61,7 @@ class SupervisedTask(pl.LightningModule):
         metric: Metric,
         optim: OptimSection,
         scoring: PostprocessSpec,
+        max_steps: int | None = None,
     ) -> None:
         super().__init__()
         self._check(net, loss, scoring)
@@ -69,6 +71,7 @@ class SupervisedTask(pl.LightningModule):
         self.metric = metric
         self.optim = optim
         self.scoring = scoring
+        self.max_steps = max_steps
         self.scores: dict[str, float] = {}  # of the latest complete evaluation, with the scores of each label
 
     @property
@@ -120,11 +123,12 @@ class SupervisedTask(pl.LightningModule):
     def configure_optimizers(self) -> dict[str, Any]:
         """The optimiser, and its schedule by optimiser step."""
         optimiser = build_optimiser(self.net, self.optim)
-        total_steps = self.trainer.estimated_stepping_batches
+        total_steps = min(self.trainer.estimated_stepping_batches, self.max_steps or math.inf)
         if not math.isfinite(total_steps):
             raise ConfigError(
                 "trainer: neither max_epochs nor max_steps limits the run; give one, the schedule needs its end"
             )
+        self.trainer.fit_loop.setup_data()  # else the number of batches is unknown where max_steps alone limits the run
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
         factor = learning_rate_factor(self.optim, steps_per_epoch=steps_per_epoch, total_steps=int(total_steps))
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)

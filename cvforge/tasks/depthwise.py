@@ -22,7 +22,7 @@ class DepthwiseConv2d(nn.Conv2d):
     Same parameters, same forward result; anywhere else (evaluation, export, GPU, float32) it is `nn.Conv2d` to the bit.
     """
 
-    def forward(self, input: torch.Tensor) -> torch.Tensor:  # noqa: A002 - the name of nn.Conv2d's argument
+    def forward(self, input: torch.Tensor) -> torch.Tensor:
         """(b, c, h', w') of (b, c, h, w)."""
         if not (self.training and input.device.type == "cpu" and _autocast_is_bfloat16() and torch.is_grad_enabled()):
             return super().forward(input)

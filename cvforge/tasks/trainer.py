@@ -27,7 +27,7 @@ def build_trainer(
     """The trainer of one run.
 
     Args:
-        section: how training runs.
+        section: how training runs; `max_steps` is left to `cvforge.callbacks.StepLimit`.
         hardware: the choice for this machine.
         callbacks: in the order in which they act; checkpoints act last in any case.
         loggers: where numbers go.
@@ -40,7 +40,6 @@ def build_trainer(
         strategy=section.strategy,
         precision=hardware.precision,
         max_epochs=section.max_epochs,
-        max_steps=section.max_steps,
         limit_train_batches=section.limit_train_batches,
         limit_val_batches=section.limit_val_batches,
         check_val_every_n_epoch=section.validate_every_n_epochs,

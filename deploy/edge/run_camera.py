@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import dataclasses
 import logging
 import math
@@ -100,7 +101,7 @@ def run(options: argparse.Namespace, *, backend: str | None) -> int:
         )
         total = _smaller(source.frame_count, options.max_frames)
         progress = Progress(sys.stderr, total=total)
-        with stop_on_signals(stop):
+        with stop_on_signals(stop), contextlib.closing(progress):
             summary = run_pipeline(
                 source,
                 predictor,
@@ -109,9 +110,8 @@ def run(options: argparse.Namespace, *, backend: str | None) -> int:
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
             )
-        progress.close()
         _say(options, "\n".join([*summary.lines(), *(f"  {sink.summary()}" for sink in sinks)]))
-        return INTERRUPTED if summary.interrupted and not source.live and not options.show else 0
+        return INTERRUPTED if summary.interrupted and not options.show else 0
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:

@@ -123,6 +123,12 @@ def test_a_relative_root_counts_from_the_current_folder_and_a_tilde_from_home(
         assert load("det_coco", [f"data.root={root}"]).data.root == str(tmp_path / "coco")
 
 
+def test_a_path_with_characters_that_hydra_does_not_know_needs_no_quotes(tmp_path: Path) -> None:
+    for name in ("a&b (copy)", "it's", "50%!", "ünïcode"):
+        (tmp_path / name).mkdir()
+        assert load("det_coco", [f"data.root={tmp_path}/{name}"]).data.root == str(tmp_path / name)
+
+
 def test_the_resolved_yaml_reads_back_to_an_equal_config(tmp_path: Path) -> None:
     config = load("seg_demo", ["callbacks.summary._target_=pytorch_lightning.callbacks.ModelSummary", "run.name='7'"])
     path = tmp_path / "config.yaml"
@@ -163,6 +169,13 @@ def test_a_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
         f"data.root: no such folder: {tmp_path}/no; give data.root="
         in problems_of("det_bccd", f"data.root={tmp_path}/no")[1]
     )
+
+
+def test_a_root_for_generated_data_is_not_passed_over(tmp_path: Path) -> None:
+    assert problems_of(DEMO, f"data.root={tmp_path}") == [
+        "det_demo.yaml: 1 problem",
+        f"  data.root: found {tmp_path}, but these data take no root; give data.root=null [command line]",
+    ]
 
 
 def test_every_hint_points_to_a_section_of_the_data_readme() -> None:
@@ -222,7 +235,7 @@ def test_an_unknown_section_is_not_passed_over() -> None:
         ("run.name=a/b", "run.name: found 'a/b', expected letters, digits"),
         ("trainer.progress=1", "trainer.progress: found 1 (a whole number), expected true or false"),
         ("optim=null", "optim: found null, expected a mapping"),
-        ("model=null", "model: found null, expected a mapping"),
+        ("model=null", "model: missing: name what to build with _target_"),
         ("optim.lr=0", "optim.lr: found 0, expected a number > 0"),
         ("optim.lr=nan", "optim.lr: found nan, expected a number > 0"),
         ("optim.lr=null", "optim.lr: found null, expected a number"),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Optional, Union
+from typing import Any, Literal, Union
 
 import pytest
 
 from cvforge.config.problems import Problems
 from cvforge.config.typed import UNKNOWN, convert
+
+OPTIONAL_INT = Union[int, None]  # the old spelling, which other libraries use
 
 
 def converted(value: Any, annotation: Any) -> tuple[Any, list[tuple[str, str]]]:
@@ -24,9 +26,10 @@ def converted(value: Any, annotation: Any) -> tuple[Any, list[tuple[str, str]]]:
         (3, int, 3),
         (3, float, 3.0),
         ("a", str, "a"),
-        (None, Optional[int], None),
-        (3, Union[float, int, None], 3),
-        (3, Optional[float], 3.0),
+        (None, int | None, None),
+        (None, OPTIONAL_INT, None),
+        (3, float | int | None, 3),
+        (3, float | None, 3.0),
         ([1, 2], tuple[int, int], (1, 2)),
         ([1, 2, 3], tuple[int, ...], (1, 2, 3)),
         ([1, 2], tuple[float, float], (1.0, 2.0)),
@@ -61,13 +64,13 @@ def test_a_fitting_value_is_taken_in_the_form_of_its_annotation(value: Any, anno
         (None, int, "k", "found null, expected a whole number"),
         ([1, 2, 3], tuple[int, int], "k", "expected a list of 2 (a whole number, a whole number)"),
         ([1, "b"], list[int], "k[1]", "found 'b' (text), expected a whole number"),
-        (["a", 2], Optional[list[str]], "k[1]", "expected text"),
+        (["a", 2], list[str] | None, "k[1]", "expected text"),
         ("ab", list[str], "k", "found 'ab' (text), expected a list, each text"),
         ({"a": "b"}, dict[str, float], "k.a", "expected a number"),
         ([1], dict[str, int], "k", "expected a mapping"),
         ("z", Literal["x", "y"], "k", "expected one of x, y"),
-        ("a", Optional[int], "k", "expected a whole number or null"),
-        ({"a": 1}, Optional[int], "k", "found a mapping, expected a whole number or null"),
+        ("a", int | None, "k", "expected a whole number or null"),
+        ({"a": 1}, int | None, "k", "found a mapping, expected a whole number or null"),
     ],
 )
 def test_an_unfitting_value_is_reported_where_it_is(value: Any, annotation: Any, key: str, words: str) -> None:

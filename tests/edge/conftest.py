@@ -9,8 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-
-from cvforge_edge.backends import open_backend
+from cvforge_edge.backends import BACKENDS, choose_backend, open_backend
 from cvforge_edge.bundle import describe_file, describe_model
 from cvforge_edge.golden import GOLDEN_FOLDER, GoldenItem, Tolerance, write_golden
 from cvforge_edge.manifest import Manifest, write_manifest
@@ -52,6 +51,12 @@ def tiny_manifest(model: str) -> Manifest:
 
 
 @pytest.fixture
+def manifest_of() -> Callable[[str], Manifest]:
+    """Gives the manifest of a tiny network by its name."""
+    return tiny_manifest
+
+
+@pytest.fixture
 def make_bundle(tmp_path: Path, colours_bgr: np.ndarray) -> BundleMaker:
     """Builds the bundle of a tiny network: `make_bundle("detector", formats=("tflite", "onnx"), golden=True)`."""
 
@@ -64,8 +69,9 @@ def make_bundle(tmp_path: Path, colours_bgr: np.ndarray) -> BundleMaker:
             shutil.copy(MODELS / f"{model}.{form}", folder / f"model_fp32.{form}")
             files.append(describe_model(folder, f"model_fp32.{form}", format=form, precision="fp32"))
         if golden:
-            backend = {"tflite": "litert", "onnx": "onnxruntime"}[formats[0]]
-            item = golden_item(Predictor(open_backend(backend, folder / files[0].path), manifest), colours_bgr)
+            backend = choose_backend(formats)
+            model_path = folder / f"model_fp32.{BACKENDS[backend].format}"
+            item = golden_item(Predictor(open_backend(backend, model_path), manifest), colours_bgr)
             names = write_golden(folder / GOLDEN_FOLDER, [item], {"fp32": Tolerance()})
             files += [describe_file(folder, f"{GOLDEN_FOLDER}/{name}") for name in names]
         write_manifest(replace(manifest, files=tuple(files)), folder)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from cvforge_edge.boxes import FIRST_BLOCK, box_areas, iou_matrix, nms
 
 
@@ -74,6 +73,18 @@ def clustered(seed: int, count: int, classes: int) -> tuple[np.ndarray, np.ndarr
     size = random.uniform(15, 60, (count, 2))
     scores = random.random(count).astype(np.float32).round(2)  # rounded: many equal scores
     return np.hstack([corner, corner + size]).astype(np.float32), scores, random.integers(0, classes, count)
+
+
+def test_nms_is_its_definition_across_blocks() -> None:
+    candidates, scores, class_ids = clustered(11, 5 * FIRST_BLOCK, classes=2)
+    overlap = iou_matrix(candidates, candidates)
+    expected: list[int] = []
+    for index in np.argsort(-scores, kind="stable"):
+        if all(class_ids[index] != class_ids[kept] or overlap[kept, index] <= 0.4 for kept in expected):
+            expected.append(int(index))
+    found = nms(candidates, scores, class_ids, iou_threshold=0.4, max_detections=len(scores))
+    assert found.tolist() == expected
+    assert 50 < len(expected) < len(scores) - 100  # both branches are taken many times
 
 
 @pytest.mark.parametrize("count", [1, 2, FIRST_BLOCK, FIRST_BLOCK + 1, 700, 2500])

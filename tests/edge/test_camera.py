@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import functools
-import http.server
 import shutil
 import threading
 import time
@@ -16,6 +14,7 @@ from cvforge_edge.camera import open_source, source_kind, without_password
 from cvforge_edge.errors import ImageError, SourceError
 from cvforge_edge.sources.image_files import list_images
 from cvforge_edge.sources.live import LiveSource
+from edge.mjpeg import MjpegServer
 
 GREYS = range(0, 240, 20)
 WAIT_S = 10.0
@@ -248,48 +247,6 @@ def test_first_connection_that_fails_is_an_error_and_releases_the_camera():
     with pytest.raises(SourceError, match="no connection"):
         LiveSource("camera", opener([capture]))
     assert capture.released
-
-
-class MjpegHandler(http.server.BaseHTTPRequestHandler):
-    """Motion JPEG over HTTP, as cheap network cameras send it."""
-
-    def __init__(self, server_stop: threading.Event, *arguments) -> None:
-        self.server_stop = server_stop
-        super().__init__(*arguments)
-
-    def do_GET(self) -> None:
-        self.send_response(200)
-        self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
-        self.end_headers()
-        data = cv2.imencode(".jpg", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
-        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
-        try:
-            while not self.server_stop.wait(0.02):
-                self.wfile.write(head + data + b"\r\n")
-        except OSError:
-            return
-
-    def log_message(self, *arguments) -> None:
-        pass
-
-
-class MjpegServer:
-    """A server on loopback that can be stopped and started on the same port."""
-
-    def __init__(self, port: int = 0) -> None:
-        self.stop = threading.Event()
-        handler = functools.partial(MjpegHandler, self.stop)
-        self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self.server.daemon_threads = True
-        self.port = self.server.server_address[1]
-        self.thread = threading.Thread(target=self.server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
-        self.thread.start()
-
-    def close(self) -> None:
-        self.stop.set()
-        self.server.shutdown()
-        self.server.server_close()
-        self.thread.join()
 
 
 def test_real_network_stream_comes_back_when_its_server_does():

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import pytest
-
 from cvforge_edge.labels import label_name, label_problems
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from cvforge_edge.errors import SpecError
 from cvforge_edge.postprocess import KINDS, MAX_CANDIDATES, PostprocessSpec, number_of_classes, postprocess
 from cvforge_edge.preprocess import Geometry, PreprocessSpec
@@ -44,6 +43,13 @@ def test_equal_scores_keep_the_networks_order() -> None:
     found = detect(boxes, [[0.5, 0.5], [0.5, 0.7], [0.5, 0.5]])
     assert found.boxes_xyxy[:, 0].tolist() == [10, 0, 0, 10, 20, 20]
     assert found.class_ids.tolist() == [1, 0, 1, 0, 0, 1]
+
+
+def test_many_equal_scores_keep_the_networks_order_too() -> None:
+    boxes = [[2 * i, 0, 2 * i + 1, 1] for i in range(200)]
+    geometry = PreprocessSpec((40, 400)).geometry((40, 400))
+    found = detect(boxes, [[0.5 + 0.1 * (i % 2)] for i in range(200)], geometry, kind="detection_nms_free")
+    assert found.boxes_xyxy[:, 0].tolist() == [*range(2, 400, 4), *range(0, 400, 4)]
 
 
 def test_overlaps_fall_with_nms_and_stay_without() -> None:

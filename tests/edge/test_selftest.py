@@ -11,9 +11,9 @@ from typing import Any
 
 import numpy as np
 import pytest
-
 from cvforge_edge import selftest
 from cvforge_edge.backends import BACKENDS, is_installed
+from cvforge_edge.backends.table import BUILTIN_SUFFIX
 from cvforge_edge.bundle import describe_file, open_bundle
 from cvforge_edge.errors import BackendError, BundleError, SelfTestError
 from cvforge_edge.golden import GoldenItem, Tolerance, read_golden, write_golden
@@ -25,7 +25,7 @@ from cvforge_edge.types import ClassScores, Detections, SegmentationMap, Task
 
 BundleMaker = Callable[..., Path]
 INSTALLED = [name for name in BACKENDS if is_installed(name)]
-needs_litert = pytest.mark.skipif(not is_installed("litert"), reason="ai-edge-litert is not installed")
+WITH_FALLBACK = [name for name in INSTALLED if name + BUILTIN_SUFFIX in BACKENDS]
 
 
 @pytest.mark.parametrize("name", INSTALLED)
@@ -55,29 +55,29 @@ def half(outputs: dict[str, Any]) -> dict[str, Any]:
     return {**outputs, "scores": outputs["scores"] * np.float32(0.5)}
 
 
-@needs_litert
+@pytest.mark.parametrize("name", WITH_FALLBACK)
 def test_wrong_default_kernels_fall_back_to_the_builtin_ones_and_say_so(
-    make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    name: str, make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    break_backends(monkeypatch, {"litert"}, half)
+    break_backends(monkeypatch, {name}, half)
     with caplog.at_level(logging.WARNING):
-        report = run_self_test(open_bundle(make_bundle()), backend="litert")
-    assert report.backend == "litert-builtin" and report.fell_back
-    assert "litert computes wrongly on this processor" in report.notes[0]
+        report = run_self_test(open_bundle(make_bundle()), backend=name)
+    assert report.backend == f"{name}-builtin" and report.fell_back
+    assert f"{name} computes wrongly on this processor" in report.notes[0]
     assert "output 'scores' is off by" in report.notes[0] and report.notes[0] in caplog.text
 
 
-@needs_litert
+@pytest.mark.parametrize("name", WITH_FALLBACK)
 def test_a_device_where_both_kernels_are_wrong_is_refused(
-    make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch
+    name: str, make_bundle: BundleMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    break_backends(monkeypatch, {"litert", "litert-builtin"}, half)
+    break_backends(monkeypatch, {name, f"{name}-builtin"}, half)
     with pytest.raises(SelfTestError) as caught:
-        run_self_test(open_bundle(make_bundle()), backend="litert")
+        run_self_test(open_bundle(make_bundle()), backend=name)
     message = str(caught.value)
     assert "does not reproduce the golden vectors of model_fp32.tflite" in message
-    assert "backend litert: image 0: output 'scores' is off by 0.5 of its range, accepted 0.001" in message
-    assert "backend litert-builtin: image 0" in message
+    assert f"backend {name}: image 0: output 'scores' is off by 0.5 of its range, accepted 0.001" in message
+    assert f"backend {name}-builtin: image 0" in message
     assert "2 of 2 detections missing, first: class 0, score 1.000, box (32.0, 16.0, 48.0, 32.0)" in message
     assert SelfTestError.exit_code == 9
 
@@ -137,10 +137,11 @@ def test_an_unknown_backend_is_refused(make_bundle: BundleMaker) -> None:
         run_self_test(open_bundle(make_bundle()), backend="tpu")
 
 
-def item(prediction: Any = None) -> GoldenItem:
+def item(prediction: Detections | None = None) -> GoldenItem:
+    prediction = found([[0, 0, 9, 9]], [0.5], [0]) if prediction is None else prediction
     image = np.random.default_rng(0).integers(0, 256, (20, 30, 3), dtype=np.uint8)
     outputs = {"boxes": np.ones((2, 4), np.float32), "scores": np.full((2, 1), 0.25, np.float32)}
-    return GoldenItem(image, image[:16, :16].copy(), outputs, prediction or found([[0, 0, 9, 9]], [0.5], [0]))
+    return GoldenItem(image, image[:16, :16].copy(), outputs, prediction)
 
 
 def found(boxes: object, scores: object, class_ids: object) -> Detections:

@@ -306,6 +306,6 @@ def test_sinks_follow_from_the_names_of_the_places(tmp_path):
         title=None,
         stop=threading.Event(),
     )
-    assert [type(sink) for sink in sinks] == [JsonLines, ImageFolder]
+    assert [type(sink) for sink in sinks] == [ImageFolder, JsonLines]
     for sink in sinks:
         sink.close()

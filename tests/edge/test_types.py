@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-
 from cvforge_edge.errors import SpecError
 from cvforge_edge.types import ClassScores, Detections, SegmentationMap
 

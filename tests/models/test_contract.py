@@ -66,7 +66,7 @@ def loss_terms(net: nn.Module, images: torch.Tensor, predicted: dict[str, torch.
 ARCHITECTURES = find_architectures()
 
 
-def test_listing_finds_the_five_families_and_more_may_come():
+def test_listing_finds_every_architecture_of_the_foundation():
     names = {architecture.__name__ for architecture in ARCHITECTURES}
     assert names >= {"TimmClassifier", "EdgeDetector", "SSDLite", "FasterRCNN", "LRASPP", "SmpSegmenter"}
 

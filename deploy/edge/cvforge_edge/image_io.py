@@ -129,9 +129,9 @@ def _png_is_complete(data: bytes) -> bool:
     position = len(PNG_START)
     while position + 12 <= len(data):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
-        position += 12 + length
         if kind == b"IEND":
-            return position <= len(data)
+            return True
+        position += 12 + length
     return False
 
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections import deque
 from dataclasses import dataclass
-
-import numpy as np
 
 KEPT_SAMPLES = 4096
 """Percentiles are those of the newest samples."""
@@ -33,6 +32,11 @@ class LatencyRecorder:
         """The figures of each stage, in the order in which stages were first seen."""
         figures = {}
         for stage, samples in self._samples_s.items():
-            p50, p95 = np.percentile(np.array(samples), (50, 95)) * 1000
-            figures[stage] = StageLatency(p50_ms=float(p50), p95_ms=float(p95))
+            ordered = sorted(samples)
+            figures[stage] = StageLatency(p50_ms=_percentile(ordered, 0.50), p95_ms=_percentile(ordered, 0.95))
         return figures
+
+
+def _percentile(ordered_s: list[float], share: float) -> float:
+    """Milliseconds that this share of the ordered samples did not exceed: the nearest rank."""
+    return ordered_s[max(0, math.ceil(share * len(ordered_s)) - 1)] * 1000

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, Union
 
 from cvforge_edge.errors import BundleError, SpecError
@@ -269,13 +269,9 @@ def _file_problems(path: str, sha256: str, size_bytes: int) -> list[str]:
 
 def _inside(path: str) -> bool:
     """Whether a path stays inside the bundle on every operating system and names one file in one way."""
-    if not path or not path.isprintable() or "\\" in path or ":" in path or path == MANIFEST_NAME:
+    if not path.isprintable() or "\\" in path or ":" in path or path == MANIFEST_NAME:
         return False
-    return (
-        not path.startswith("/")
-        and all(part not in ("", ".", "..") for part in path.split("/"))
-        and bool(PurePosixPath(path).name)
-    )
+    return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 def _raise_if(problems: list[str]) -> None:

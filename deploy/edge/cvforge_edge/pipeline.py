@@ -41,7 +41,7 @@ class RunSummary:
         frames: frames that were read, predicted and written.
         dropped: frames of a camera that were replaced by a newer one before they were read.
         seconds: from the first frame to the last result.
-        interrupted: whether the run was stopped before the source ended.
+        interrupted: whether the run was stopped before the end of a file; a camera has none.
         latency: by stage: `wait` for a frame (decoding that was not overlapped, or the camera's own pace), `predict`,
             `write` (drawing and storing), and `age` of a frame from its capture to its stored result.
     """
@@ -109,7 +109,7 @@ def run_pipeline(
             frames, ended_s = frames + 1, time.monotonic()
             if on_frame is not None:
                 on_frame(frames)
-        interrupted = stop.is_set() and not frames_in.ended
+        interrupted = stop.is_set() and not source.live and not frames_in.ended
     return RunSummary(
         frames=frames,
         dropped=source.dropped,

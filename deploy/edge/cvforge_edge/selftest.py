@@ -113,9 +113,7 @@ def _candidates(name: str) -> list[str]:
 def _notes(asked: str, passed: str, failures: list[str]) -> tuple[str, ...]:
     if passed == asked:
         return ()
-    return (
-        f"{asked} computes wrongly on this processor ({'; '.join(failures)}); use {passed} here, slower but right",
-    )
+    return (f"{asked} computes wrongly on this processor ({'; '.join(failures)}); use {passed} here, slower but right",)
 
 
 def _tolerance(golden: Golden, model: ModelFile, *, folder: Path) -> Tolerance:

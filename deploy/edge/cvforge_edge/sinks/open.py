@@ -32,14 +32,14 @@ def open_sinks(
     """
     _check_places(source, save=save, json_lines=json_lines)
     sinks: list[Sink] = []
-    if title is not None:  # first: it fails without having created anything
+    if title is not None:  # in the order of what a failure would leave behind: nothing, a folder, a file
         from cvforge_edge.sinks.window import Window
 
         sinks.append(Window(title, on_quit=stop.set))
-    if json_lines is not None:
-        sinks.append(JsonLines(json_lines))
     if save is not None:
         sinks.append(_open_save(save, fps=source.fps))
+    if json_lines is not None:
+        sinks.append(JsonLines(json_lines))
     return sinks
 
 

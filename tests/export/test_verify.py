@@ -1,0 +1,112 @@
+"""Budgets, tensor parity and golden tolerances, with numbers small enough to check by hand."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from cvforge.errors import ExportBudgetError
+from cvforge.export.latency import median_latency_ms
+from cvforge.export.parity import relative_errors
+from cvforge.export.verify import Reference, Verdict, class_losses, require_budget
+from cvforge_edge.manifest import ModelFile
+
+BUDGET = {"fp32": 0.01, "fp16": 0.02}
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+
+
+def verdict(metrics: dict[str, float], *, precision: str = "fp32", error: float = 0.0, **changes: object) -> Verdict:
+    model = ModelFile(f"model_{precision}.onnx", "onnx", precision, "0" * 64, 1)
+    return Verdict(model, {"scores": error}, metrics, 1.0, **changes)  # type: ignore[arg-type]
+
+
+def check(*verdicts: Verdict, expected: dict[str, float]) -> None:
+    reference = Reference([], [], expected, "map", 1.0)
+    require_budget(verdicts, reference, metric_budget=BUDGET, tensor_tolerance=TOLERANCE)
+
+
+def test_a_loss_of_exactly_the_budget_is_accepted_and_a_gain_always() -> None:
+    check(verdict({"map": 0.79}), verdict({"map": 0.95}, precision="fp16"), expected={"map": 0.80})
+
+
+def test_a_loss_beyond_the_budget_says_by_how_much_and_where() -> None:
+    expected = {"map": 0.80, "ap/car": 0.9, "ap/dog": 0.8, "ap/cat": 0.7}
+    with pytest.raises(ExportBudgetError) as caught:
+        check(verdict({"map": 0.75, "ap/car": 0.89, "ap/dog": 0.7, "ap/cat": 0.71}), expected=expected)
+    assert str(caught.value).splitlines()[:4] == [
+        "export over budget; no bundle was written",
+        "model_fp32.onnx:",
+        "  map 0.7500, the checkpoint has 0.8000: 0.0500 lost, budget 0.01 (export.metric_budget), over by 0.0400",
+        "  classes that lost most: dog -0.1000, car -0.0100",
+    ]
+
+
+def test_all_files_over_budget_are_named_at_once() -> None:
+    with pytest.raises(ExportBudgetError) as caught:
+        check(verdict({"map": 0.1}, precision="fp16"), verdict({"map": 0.1}), expected={"map": 0.8})
+    message = str(caught.value)
+    assert "model_fp32.onnx:" in message
+    assert "model_fp16.onnx:" in message
+    assert message.count("The conversion itself is wrong") == 2
+    assert "half precision" not in message
+
+
+def test_half_precision_is_blamed_only_where_the_single_precision_file_is_right() -> None:
+    with pytest.raises(ExportBudgetError) as caught:
+        check(verdict({"map": 0.8}), verdict({"map": 0.1}, precision="fp16"), expected={"map": 0.8})
+    message = str(caught.value)
+    assert "model_fp32.onnx" not in message
+    assert "accept the loss with export.metric_budget.fp16=VALUE" in message
+
+
+def test_a_file_of_the_right_score_but_wrong_tensors_is_over_budget() -> None:
+    with pytest.raises(ExportBudgetError, match=r"output 'scores' differs by 0.005 of its range .* tolerance 0.001"):
+        check(verdict({"map": 0.8}, error=0.005), expected={"map": 0.8})
+    check(verdict({"map": 0.8}, error=0.005, precision="fp16"), expected={"map": 0.8})
+
+
+def test_a_file_that_cannot_be_scored_is_over_budget() -> None:
+    with pytest.raises(ExportBudgetError, match="it cannot be scored: scores hold NaN"):
+        check(verdict({}, failure="scores hold NaN"), expected={"map": 0.8})
+
+
+def test_class_losses_are_sorted_and_leave_gains_out() -> None:
+    assert class_losses({"map": 0.5, "ap/a": 0.5, "ap/b": 0.5, "ap/c": 0.5}, {"ap/a": 0.375, "ap/b": 0.25, "ap/c": 1}) == [
+        ("b", 0.25),
+        ("a", 0.125),
+    ]
+
+
+def test_a_class_that_vanished_lost_everything() -> None:
+    assert class_losses({"ap/a": 0.5}, {}) == [("a", 0.5)]
+
+
+def test_errors_are_fractions_of_the_range_over_all_images() -> None:
+    reference = [{"x": np.array([0.0, 2.0], np.float32)}, {"x": np.array([8.0, 4.0], np.float32)}]
+    candidate = [{"x": np.array([0.0, 2.5], np.float32)}, {"x": np.array([7.0, 4.0], np.float32)}]
+    assert relative_errors(reference, candidate) == {"x": 0.125}
+
+
+def test_an_output_that_hardly_moves_is_held_to_an_absolute_error() -> None:
+    reference = [{"x": np.full(3, 0.5, np.float32)}]
+    candidate = [{"x": np.full(3, 0.5 + 2**-10, np.float32)}]
+    assert relative_errors(reference, candidate)["x"] == pytest.approx(2**-10 / 1e-2)
+
+
+@pytest.mark.parametrize("found", [np.array([0.0, np.nan], np.float32), np.zeros(3, np.float32)])
+def test_nan_and_other_shapes_are_infinitely_wrong(found: np.ndarray) -> None:
+    assert relative_errors([{"x": np.array([0.0, 1.0], np.float32)}], [{"x": found}]) == {"x": float("inf")}
+
+
+def test_latency_is_the_median_of_warm_runs_on_the_given_image() -> None:
+    class Counting:
+        runs = 0
+
+        def run(self, image_u8: np.ndarray) -> dict[str, np.ndarray]:
+            assert image_u8.shape == (1, 4, 4, 3)
+            self.runs += 1
+            return {}
+
+    backend = Counting()
+    assert 0 <= median_latency_ms(backend, np.zeros((1, 4, 4, 3), np.uint8)) < 1000
+    assert backend.runs == 53
