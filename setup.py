@@ -32,6 +32,7 @@ EXTRAS = {
         "hotcoco>=1.3.0",
         "tensorboard>=2.18",
         "matplotlib>=3.8",
+        "pillow>=10.4",
         "rich>=13.7",
         "safetensors>=0.4.5",
     ],

@@ -18,7 +18,6 @@ LEVELS = {
     "cvforge.runs": 1,
     "cvforge.evaluation": 1,
     "cvforge.checkpoint": 2,
-    "cvforge.checkpoint": 2,
     "cvforge.data": 2,
     "cvforge.models": 2,
     "cvforge.losses": 2,

@@ -44,7 +44,7 @@ class RunCheckpoints(Checkpoint):
 
     Args:
         folder: where both files lie.
-        monitor: the logged score; higher is better.
+        monitor: the score that decides, as it is logged: `val/<key>`; higher is better.
         stop: asked by the user; None: nobody asks.
     """
 
@@ -71,11 +71,11 @@ class RunCheckpoints(Checkpoint):
         """Compare the score with the best one."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._compare(float(trainer.callback_metrics[self.monitor]), pl_module.scores, trainer)
+        self._compare(pl_module.scores, trainer)
 
     def consider_final(self, trainer: pl.Trainer, scores: dict[str, float]) -> None:
         """Compare the score of the last weights, when training ended without a validation of them."""
-        self._compare(float(trainer.callback_metrics[self.monitor]), scores, trainer)
+        self._compare(scores, trainer)
         if self._improved and trainer.is_global_zero:
             _link(self.last, self.best)
 
@@ -109,8 +109,9 @@ class RunCheckpoints(Checkpoint):
         for name in STATE:
             setattr(self, name, state_dict[name])
 
-    def _compare(self, score: float, scores: dict[str, float], trainer: pl.Trainer) -> None:
+    def _compare(self, scores: dict[str, float], trainer: pl.Trainer) -> None:
         self.scored_step = trainer.global_step
+        score = scores[self.monitor.partition("/")[2]]
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_scores, self.best_epoch = score, dict(scores), trainer.current_epoch
             self._improved = True

@@ -50,7 +50,7 @@ class ProgressLines(pl.Callback):
             batch_idx + 1,
             trainer.num_training_batches,
             _loss(trainer),
-            self._time_left(trainer),
+            self._time_left(trainer, pl_module),
         )
 
     def on_train_epoch_end(self, trainer: pl.Trainer, pl_module: pl.LightningModule) -> None:
@@ -63,11 +63,13 @@ class ProgressLines(pl.Callback):
         if score is not None and best is not None:
             scores = f"{monitor} {float(score):.4f} (best {best:.4f}, epoch {(self.checkpoints.best_epoch or 0) + 1})  "
         took = time.monotonic() - self._epoch_s
-        _log.info("%s  %s%s%.1f s%s", _epoch(trainer), _loss(trainer), scores, took, self._time_left(trainer))
+        _log.info(
+            "%s  %s%s%.1f s%s", _epoch(trainer), _loss(trainer), scores, took, self._time_left(trainer, pl_module)
+        )
 
-    def _time_left(self, trainer: pl.Trainer) -> str:
+    def _time_left(self, trainer: pl.Trainer, pl_module: Any) -> str:
         done = trainer.global_step - self._first_step
-        left = trainer.estimated_stepping_batches - trainer.global_step
+        left = pl_module.total_steps - trainer.global_step
         if done <= 0 or left <= 0:
             return ""
         seconds = (time.monotonic() - self._started_s) / done * left

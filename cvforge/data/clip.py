@@ -58,10 +58,7 @@ def render_clip(
     ground_hw = (round(size_hw[0] * GROUND_MARGIN), round(size_hw[1] * GROUND_MARGIN))
     ground = paint_ground(rng, ground_hw)
     paint_clutter(ground, rng, count=14)
-    target.parent.mkdir(parents=True, exist_ok=True)
-    writer = cv2.VideoWriter(str(target), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_S, size_hw[::-1])
-    if not writer.isOpened():
-        raise StorageError(f"{target}: the video cannot be written; is the folder writable and the name an .mp4?")
+    writer = _open_writer(target, size_hw)
     truths = []
     try:
         for frame in range(frames):
@@ -76,6 +73,14 @@ def render_clip(
         writer.release()
     _write_truth(target.with_suffix(".json"), truths, size_hw=size_hw)
     return truths
+
+
+def _open_writer(path: Path, size_hw: tuple[int, int]) -> cv2.VideoWriter:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    writer = cv2.VideoWriter(str(path), cv2.VideoWriter.fourcc(*"mp4v"), FRAMES_PER_S, size_hw[::-1])
+    if not writer.isOpened():
+        raise StorageError(f"{path}: the video cannot be written; is the folder writable and the name an .mp4?")
+    return writer
 
 
 def _movers(rng: np.random.Generator, size_hw: tuple[int, int], *, count: int) -> list[_Mover]:

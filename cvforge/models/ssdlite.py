@@ -18,7 +18,7 @@ from cvforge.models.torchvision_nets import TrueBoxes, boxes_of_images, load_tor
 
 MEAN = STD = (0.5, 0.5, 0.5)
 CENTRE_WEIGHT, SIZE_WEIGHT = 10.0, 5.0
-"""Factors of the encoded centre and size, as torchvision's box coder has them. Source: Liu et al. 2016, SSD, section 2.2."""
+"""Factors of the encoded centre and size, as in torchvision's box coder. Source: Liu et al. 2016, SSD, section 2.2."""
 LOG_SIZE_LIMIT = math.log(1000 / 16)
 
 

@@ -72,6 +72,7 @@ class SupervisedTask(pl.LightningModule):
         self.optim = optim
         self.scoring = scoring
         self.max_steps = max_steps
+        self.total_steps = 0  # optimiser steps of the whole run, known when it starts
         self.scores: dict[str, float] = {}  # of the latest complete evaluation, with the scores of each label
 
     @property
@@ -128,9 +129,10 @@ class SupervisedTask(pl.LightningModule):
             raise ConfigError(
                 "trainer: neither max_epochs nor max_steps limits the run; give one, the schedule needs its end"
             )
+        self.total_steps = int(total_steps)
         self.trainer.fit_loop.setup_data()  # else the number of batches is unknown where max_steps alone limits the run
         steps_per_epoch = math.ceil(self.trainer.num_training_batches / self.trainer.accumulate_grad_batches)
-        factor = learning_rate_factor(self.optim, steps_per_epoch=steps_per_epoch, total_steps=int(total_steps))
+        factor = learning_rate_factor(self.optim, steps_per_epoch=steps_per_epoch, total_steps=self.total_steps)
         schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, factor)
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step"}}
 
