@@ -9,9 +9,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TextIO
 
-from cvforge_edge.errors import EdgeError
-
 from cvforge.errors import CVForgeError, StorageError
+from cvforge_edge.errors import EdgeError
 
 INTERRUPTED = 130
 USAGE = 2

@@ -6,9 +6,10 @@ import re
 import sys
 from importlib.metadata import metadata, requires
 
-from conftest import REPOSITORY
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+
+from conftest import REPOSITORY
 
 
 def _extra(name: str) -> set[str]:

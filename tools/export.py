@@ -82,8 +82,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
-    add("--limit", type=_count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so")
-    add("overrides", nargs="*", metavar="key=value", help="changes to export.*, evaluation.* or data.* of the run's config")
+    add(
+        "--limit", type=_count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so"
+    )
+    add(
+        "overrides",
+        nargs="*",
+        metavar="key=value",
+        help="changes to export.*, evaluation.* or data.* of the run's config",
+    )
     return parser
 
 

@@ -71,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     add("model", type=Path, metavar="RUN_OR_BUNDLE", help="folder of a run or of a bundle")
     add("--source", required=True, metavar="SOURCE", help="image, folder of images, or video")
     add("--output", required=True, type=Path, metavar="FOLDER", help="where results go; made when it is missing")
-    add("--score-threshold", type=_fraction, metavar="S", help="detection: leave out what scores less (default: the model's)")
+    add(
+        "--score-threshold",
+        type=_fraction,
+        metavar="S",
+        help="detection: leave out what scores less (default: the model's)",
+    )
     add("--max-frames", type=_count, metavar="N", help="stop after N frames")
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")

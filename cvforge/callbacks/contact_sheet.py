@@ -8,11 +8,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from cvforge_edge.draw import contact_sheet, draw_prediction
-from cvforge_edge.types import ClassLabel, ClassScores, Detections, Prediction, SegmentationMap, Truth
 
 from cvforge.data.types import Sample
 from cvforge.errors import StorageError
+from cvforge_edge.draw import contact_sheet, draw_prediction
+from cvforge_edge.types import ClassLabel, ClassScores, Detections, Prediction, SegmentationMap, Truth
 
 PAIRS_IN_A_ROW = 2
 Predict = Callable[[npt.NDArray[np.uint8]], Prediction]

@@ -28,7 +28,16 @@ from cvforge_edge.types import Task
 
 SPLIT = "val"
 SECTIONS = ("data", "export", "evaluation")
-PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "litert-torch", "ai-edge-litert", "ai-edge-quantizer", "numpy")
+PACKAGES = (
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "litert-torch",
+    "ai-edge-litert",
+    "ai-edge-quantizer",
+    "numpy",
+)
 BYTES_PER_MB = 1e6
 
 
@@ -148,5 +157,3 @@ def parse_names(text: str) -> tuple[str, ...]:
     ('onnx', 'tflite')
     """
     return tuple(part.strip() for part in text.split(",") if part.strip())
-
-

@@ -76,8 +76,12 @@ def require_run(path: Path) -> Run:
     """
     if not path.exists():
         raise ConfigError(f"{path}: no such folder; give a run (runs/NAME-DATE-TIME) or a bundle (bundles/NAME)")
-    if path.is_dir() and not any((folder / CONFIG_NAME).is_file() for folder in (path, path.parent, path.parent.parent)):
-        raise ConfigError(f"{path}: neither a run, which has a {CONFIG_NAME}, nor a bundle, which has a {MANIFEST_NAME}")
+    if path.is_dir() and not any(
+        (folder / CONFIG_NAME).is_file() for folder in (path, path.parent, path.parent.parent)
+    ):
+        raise ConfigError(
+            f"{path}: neither a run, which has a {CONFIG_NAME}, nor a bundle, which has a {MANIFEST_NAME}"
+        )
     return open_run(path)
 
 

@@ -57,7 +57,9 @@ def predict_source(
     if score_threshold is not None:
         spec = predictor.manifest.postprocess
         if not spec.kind.startswith("detection"):
-            raise ConfigError(f"--score-threshold: only for detection; {model.name} is for {predictor.manifest.task.value}")
+            raise ConfigError(
+                f"--score-threshold: only for detection; {model.name} is for {predictor.manifest.task.value}"
+            )
         predictor = predictor.with_postprocess(replace(spec, score_threshold=score_threshold))
     is_pictures = source_kind(source_text) in ("image", "folder")
     stop = threading.Event()

@@ -10,14 +10,13 @@ import importlib
 from pathlib import Path
 from typing import Any
 
-from cvforge_edge.postprocess import PostprocessSpec
-from cvforge_edge.preprocess import PreprocessSpec
-
 from cvforge.config.instantiate import instantiate
 from cvforge.config.load import load_resolved
 from cvforge.config.schema import Config
 from cvforge.errors import ConfigError, DataError
 from cvforge.runs import Run
+from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.preprocess import PreprocessSpec
 
 DATA_MODULE = "cvforge.data.module.VisionDataModule"
 CHECKPOINT = "cvforge.checkpoint"

@@ -8,15 +8,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cvforge_edge.errors import SpecError
-from cvforge_edge.postprocess import KINDS
-from cvforge_edge.preprocess import COLOR_ORDERS, INTERPOLATIONS, RESIZE_MODES, PreprocessSpec
-from cvforge_edge.types import VOID_CLASS_ID, Task
-
 from cvforge.config.problems import Problems, suggestion
 from cvforge.config.schema import Config
 from cvforge.config.targets import check_targets, parameters
 from cvforge.config.typed import UNKNOWN, to_dataclass
+from cvforge_edge.errors import SpecError
+from cvforge_edge.postprocess import KINDS
+from cvforge_edge.preprocess import COLOR_ORDERS, INTERPOLATIONS, RESIZE_MODES, PreprocessSpec
+from cvforge_edge.types import VOID_CLASS_ID, Task
 
 TASKS = tuple(task.value for task in Task)
 FORMATS = ("onnx", "tflite")

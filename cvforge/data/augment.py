@@ -10,7 +10,6 @@ import dataclasses
 
 import numpy as np
 import numpy.typing as npt
-from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
 
 from cvforge.data.photometric import Photometric, PhotometricRange
 from cvforge.data.random_frame import (
@@ -25,6 +24,7 @@ from cvforge.data.random_frame import (
     warp_image,
 )
 from cvforge.data.types import Sample
+from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
 
 MIN_BOX_PX = 2.0
 """Boxes with a shorter side than this after augmentation are dropped."""

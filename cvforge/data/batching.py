@@ -8,13 +8,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 import torch
-from cvforge_edge.errors import EdgeError
-from cvforge_edge.preprocess import Geometry, PreprocessSpec
-from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, Detections, Truth
 
 from cvforge.data.sampling import Draw
 from cvforge.data.types import Batch, BoxTargets, Dataset, EvaluationItem, Sample
 from cvforge.errors import CVForgeError
+from cvforge_edge.errors import EdgeError
+from cvforge_edge.preprocess import Geometry, PreprocessSpec
+from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, Detections, Truth
 
 Augment = Callable[..., Sample]
 MIN_SIDE_PX = 1.0

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from cvforge_edge.types import SegmentationMap, Truth
 
 from cvforge.data.types import Dataset, Sample
+from cvforge_edge.types import SegmentationMap, Truth
 
 ABSENT = -1
 

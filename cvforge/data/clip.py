@@ -9,11 +9,11 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-from cvforge_edge.types import Detections
 
 from cvforge.data.paint import develop, paint_clutter, paint_ground, paint_shape
 from cvforge.data.shapes import SHAPES, PlacedShape, random_shape, visible_shares
 from cvforge.errors import StorageError
+from cvforge_edge.types import Detections
 
 FRAMES_PER_S = 25
 MIN_VISIBLE_IN_TRUTH = 0.3

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from cvforge_edge.types import Detections, Task
 
 from cvforge.data.box_rules import box_fault, settle_box
 from cvforge.data.coco_json import is_number, is_whole, read_coco_json
@@ -16,6 +15,7 @@ from cvforge.data.files import data_root, missing_files, read_stated_image
 from cvforge.data.fingerprint import FingerprintEntry, fingerprint_entries, truth_digest
 from cvforge.data.problems import Notes, Problems
 from cvforge.data.types import Sample
+from cvforge_edge.types import Detections, Task
 
 ADVICE = "Correct the annotation file, or fetch the missing images; data/README.md#coco shows the layout."
 

@@ -10,10 +10,10 @@ from pathlib import Path
 import cv2
 import numpy as np
 import numpy.typing as npt
-from cvforge_edge.image_io import read_image
 
 from cvforge.data.problems import Problems
 from cvforge.errors import DataError
+from cvforge_edge.image_io import read_image
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
+
 from cvforge_edge.types import ClassLabel, Detections, Truth
 
 CONTENT_LIMIT_BYTES = 256 * 2**20

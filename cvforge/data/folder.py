@@ -5,13 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from cvforge_edge.image_io import read_image
-from cvforge_edge.types import ClassLabel, Task
-
 from cvforge.data.files import IMAGE_SUFFIXES, check_labels, data_root, folder_names, list_names
 from cvforge.data.fingerprint import FingerprintEntry, fingerprint_entries, truth_digest
 from cvforge.data.problems import Notes, Problems
 from cvforge.data.types import Sample
+from cvforge_edge.image_io import read_image
+from cvforge_edge.types import ClassLabel, Task
 
 ADVICE = "Put the images into root/split/class/; data/README.md#imagenet and #clothing show the layout."
 

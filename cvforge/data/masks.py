@@ -7,8 +7,6 @@ from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
-from cvforge_edge.image_io import read_image
-from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap, Task
 from PIL import Image
 
 from cvforge.data.files import check_labels, data_root, image_files, read_split_list
@@ -16,6 +14,8 @@ from cvforge.data.fingerprint import FingerprintEntry, fingerprint_entries
 from cvforge.data.problems import Problems
 from cvforge.data.types import Sample
 from cvforge.errors import DataError
+from cvforge_edge.image_io import read_image
+from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap, Task
 
 ADVICE = "Every image needs a mask of the same name; data/README.md#camvid and #voc show the layout."
 INDEX_MODES = ("P", "L", "1", "I;16", "I")

@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytorch_lightning as lightning
-from cvforge_edge.preprocess import PreprocessSpec
-from cvforge_edge.types import Task
 
 from cvforge.data.batching import Augment, EvaluationView, TrainingView
 from cvforge.data.cache import CachedDataset
@@ -14,6 +12,8 @@ from cvforge.data.loader import EvaluationLoader, TrainingLoader, default_worker
 from cvforge.data.sampling import EpochPlan
 from cvforge.data.types import Dataset
 from cvforge.errors import DataError
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.types import Task
 
 CACHES = ("none", "ram")
 BYTES_PER_MB = 2**20

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import numpy.typing as npt
+
 from cvforge_edge.preprocess import RESIZE_MODES
 from cvforge_edge.types import VOID_CLASS_ID
 

@@ -9,12 +9,12 @@ import hashlib
 import math
 
 import numpy as np
-from cvforge_edge.types import ClassLabel, Detections, SegmentationMap, Task
 
 from cvforge.data.paint import develop, paint_clutter, paint_ground, paint_shape
 from cvforge.data.shapes import SHAPES, PlacedShape, object_map, place_shapes
 from cvforge.data.types import Sample
 from cvforge.errors import DataError
+from cvforge_edge.types import ClassLabel, Detections, SegmentationMap, Task
 
 GENERATOR_VERSION = 1
 """Raised whenever the same seed gives other pixels; part of the fingerprint."""

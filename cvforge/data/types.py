@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 import numpy.typing as npt
 import torch
+
 from cvforge_edge.preprocess import Geometry
 from cvforge_edge.types import Task, Truth
 

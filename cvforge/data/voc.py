@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from cvforge_edge.types import Detections, Task
 
 from cvforge.data.box_rules import Box, box_fault, settle_box
 from cvforge.data.files import check_labels, data_root, image_files, read_split_list, read_stated_image, repeated
 from cvforge.data.fingerprint import FingerprintEntry, fingerprint_entries, truth_digest
 from cvforge.data.problems import Notes, Problems
 from cvforge.data.types import Sample
+from cvforge_edge.types import Detections, Task
 
 ADVICE = "Correct the files above; data/README.md#voc shows the layout."
 CORNERS = ("xmin", "ymin", "xmax", "ymax")

@@ -85,9 +85,7 @@ def export_bundle(
             judge(model, predictor, reference=reference, scoring=scoring, progress=stages(f"score {model.path}"))
             for model, predictor in predictors.items()
         ]
-        require_budget(
-            verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance
-        )
+        require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
         stages("golden vectors, model card, self-test")
         items, tolerances = choose_golden(scoring.dataset, checkpoint, predictors, count=plan.golden_images)
         golden_files = write_golden(draft / GOLDEN_FOLDER, items, tolerances)
@@ -108,9 +106,7 @@ def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, stages: Stages) -
         FORMATS[name].write(graph, {precision: draft / file for precision, file in files.items()})
         for file in files.values():
             (draft / file).chmod(FILE_MODE)
-        models += [
-            describe_model(draft, file, format=name, precision=precision) for precision, file in files.items()
-        ]
+        models += [describe_model(draft, file, format=name, precision=precision) for precision, file in files.items()]
     return models
 
 

@@ -41,9 +41,7 @@ def _store_weights_in_half(source: Path, target: Path) -> None:
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
 
     half = qtyping.OpQuantizationConfig(
-        weight_tensor_config=qtyping.TensorQuantizationConfig(
-            num_bits=HALF_BITS, dtype=qtyping.TensorDataType.FLOAT
-        ),
+        weight_tensor_config=qtyping.TensorQuantizationConfig(num_bits=HALF_BITS, dtype=qtyping.TensorDataType.FLOAT),
         compute_precision=qtyping.ComputePrecision.FLOAT,
     )
     operation = qtyping.TFLOperationName

@@ -182,7 +182,5 @@ def _metric_problems(verdict: Verdict, reference: Reference, budget: float) -> l
 
 def class_losses(expected: Mapping[str, Any], found: Mapping[str, Any]) -> list[tuple[str, float]]:
     """Class names and what each lost, largest first, from metrics named `<metric>/<class>`; gains are left out."""
-    losses = [
-        (name.partition("/")[2], value - found.get(name, 0.0)) for name, value in expected.items() if "/" in name
-    ]
+    losses = [(name.partition("/")[2], value - found.get(name, 0.0)) for name, value in expected.items() if "/" in name]
     return sorted(((name, lost) for name, lost in losses if lost > 0), key=lambda item: -item[1])

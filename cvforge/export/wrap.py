@@ -115,7 +115,9 @@ def _check_contract(name: str, *, net: nn.Module, image: torch.Tensor, spec: Gra
     outputs = net.predict(image)
     problems = []
     if not isinstance(outputs, dict):
-        raise ExportError(f"{name}.predict: found {type(outputs).__name__}, expected a dict with {', '.join(spec.roles)}")
+        raise ExportError(
+            f"{name}.predict: found {type(outputs).__name__}, expected a dict with {', '.join(spec.roles)}"
+        )
     for role in spec.roles:
         if role not in outputs:
             problems.append(f"output {role!r} is missing (found {', '.join(outputs) or 'none'})")

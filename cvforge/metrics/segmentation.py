@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import numpy.typing as npt
+
 from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap
 
 CountedPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]

@@ -9,9 +9,6 @@ import numpy as np
 import numpy.typing as npt
 import pytorch_lightning as pl
 import torch
-from cvforge_edge.postprocess import PostprocessSpec, postprocess
-from cvforge_edge.preprocess import PreprocessSpec
-from cvforge_edge.types import Prediction, Task
 from torch import nn
 
 from cvforge.checkpoint import IDENTITY_KEY, identity
@@ -19,6 +16,9 @@ from cvforge.config.schema import OptimSection
 from cvforge.data.types import Batch
 from cvforge.errors import ConfigError
 from cvforge.tasks.optimiser import build_optimiser, learning_rate_factor
+from cvforge_edge.postprocess import PostprocessSpec, postprocess
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.types import Prediction, Task
 
 
 class Metric(Protocol):

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
-from cvforge_edge.types import Task
-
 from cvforge.tasks.base import SupervisedTask
+from cvforge_edge.types import Task
 
 
 class DetectionTask(SupervisedTask):

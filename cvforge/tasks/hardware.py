@@ -10,7 +10,7 @@ from pathlib import Path
 import torch
 
 _log = logging.getLogger(__name__)
-PRECISIONS = ("auto", "32-true", "bf16-mixed", "16-mixed")
+BUSY_SHARE = 0.6  # of the cores, taken by others
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Hardware:
     reason: str
 
     def apply(self) -> None:
-        """Set the process's threads and say what was chosen."""
+        """Set the process's threads and say what was chosen, and what would be faster on a busy machine."""
         torch.set_num_threads(self.threads)
         _log.info(
             "hardware: %s, precision %s (%s), %d threads, channels last",
@@ -39,6 +39,13 @@ class Hardware:
             self.reason,
             self.threads,
         )
+        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
+        if self.accelerator == "cpu" and self.threads > 1 and load > BUSY_SHARE * physical_cores():
+            _log.warning(
+                "other processes keep this machine busy (load %.1f): waiting threads that spin make it worse; "
+                "trainer.threads=1, or OMP_WAIT_POLICY=PASSIVE in the environment, is faster here",
+                load,
+            )
 
 
 def choose_hardware(*, accelerator: str, precision: str, threads: int | None, processes: int = 1) -> Hardware:

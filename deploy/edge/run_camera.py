@@ -80,6 +80,7 @@ def run(options: argparse.Namespace, *, backend: str | None) -> int:
         EdgeError: bundle, source, model or a sink fails.
     """
     import cv2
+
     from cvforge_edge.camera import open_source
     from cvforge_edge.cli import stop_on_signals
     from cvforge_edge.pipeline import run_pipeline

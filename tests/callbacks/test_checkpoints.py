@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import LABELS, TinyNet, tiny_run
 
 from cvforge.checkpoint import check_fits, identity, net_state, read_checkpoint, trained_state, write_checkpoint
 from cvforge.errors import CheckpointError, StorageError
+from tiny_run import LABELS, TinyNet, tiny_run
 
 
 def checkpoint(value: float = 1.0) -> dict[str, object]:

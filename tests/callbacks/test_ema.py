@@ -6,16 +6,16 @@ from pathlib import Path
 
 import pytest
 import torch
-from tiny_run import tiny_run
 
 from cvforge.callbacks.ema import WeightsEMA
+from tiny_run import tiny_run
 
 
 def test_the_average_follows_the_recurrence_of_its_formula(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     seen = []
     follow = WeightsEMA.on_train_batch_end
 
-    def spy(self: WeightsEMA, trainer, task, *rest) -> None:  # noqa: ANN001
+    def spy(self: WeightsEMA, trainer, task, *rest) -> None:
         before = None if seen else task.ema_net.head.weight.clone()
         follow(self, trainer, task, *rest)
         seen.append((before, task.net.head.weight.detach().clone(), task.ema_net.head.weight.clone()))

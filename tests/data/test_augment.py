@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cvforge.data.augment import ClassificationAugment, DetectionAugment, SegmentationAugment, visible_boxes
 from cvforge.data.random_frame import FrameRange, random_view, warp_boxes, warp_class_map, warp_image
 from cvforge.data.types import Sample
+from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
 
 SEEDS = st.integers(0, 2**63 - 1)
 

@@ -8,9 +8,6 @@ from collections import Counter
 import numpy as np
 import pytest
 import torch
-from cvforge_edge.errors import ImageError
-from cvforge_edge.preprocess import PreprocessSpec
-from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
 
 from cvforge.data.augment import DetectionAugment
 from cvforge.data.batching import make_batch
@@ -21,6 +18,9 @@ from cvforge.data.sampling import EpochPlan, share_of, stable_seed
 from cvforge.data.synthetic import ShapesClassification, ShapesDetection, ShapesSegmentation
 from cvforge.data.types import Sample
 from cvforge.errors import CheckpointError, DataError
+from cvforge_edge.errors import ImageError
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
 
 SMALL = PreprocessSpec((64, 64))
 

@@ -9,12 +9,12 @@ from pathlib import Path
 import pytest
 import pytorch_lightning as lightning
 import torch
-from cvforge_edge.preprocess import PreprocessSpec
 from pytorch_lightning.callbacks import Callback
 
 from cvforge.data.augment import ClassificationAugment
 from cvforge.data.module import VisionDataModule
 from cvforge.data.synthetic import ShapesClassification
+from cvforge_edge.preprocess import PreprocessSpec
 
 IMAGES, BATCH, EPOCHS = 11, 3, 3
 BATCHES = 4  # of an epoch: 11 images in batches of 3, the last one completed

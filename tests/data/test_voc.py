@@ -5,10 +5,10 @@ import logging
 import cv2
 import numpy as np
 import pytest
-from cvforge_edge.errors import ImageError
 
 from cvforge.data.voc import VocDetection
 from cvforge.errors import DataError
+from cvforge_edge.errors import ImageError
 
 LABELS = ("cat", "dog")
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cvforge_edge.backends import BACKENDS, choose_backend, open_backend
 from cvforge_edge.bundle import describe_file, describe_model
 from cvforge_edge.golden import GOLDEN_FOLDER, GoldenItem, Tolerance, write_golden

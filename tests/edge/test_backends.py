@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+
 from cvforge_edge.backends import BACKENDS, choose_backend, is_installed, open_backend, table
 from cvforge_edge.errors import BackendError
 

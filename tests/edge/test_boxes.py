@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from cvforge_edge.boxes import FIRST_BLOCK, box_areas, iou_matrix, nms
 
 

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from cvforge_edge.bundle import describe_file, file_sha256, open_bundle
 from cvforge_edge.errors import BundleError
 from cvforge_edge.manifest import BundleFile, read_manifest, write_manifest

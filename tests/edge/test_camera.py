@@ -10,6 +10,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from cvforge_edge.camera import open_source, source_kind, without_password
 from cvforge_edge.errors import ImageError, SourceError
 from cvforge_edge.sources.image_files import list_images

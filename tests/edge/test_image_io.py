@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from cvforge_edge.errors import ImageError, StorageError
 from cvforge_edge.image_io import decode_image, read_image, write_image
 

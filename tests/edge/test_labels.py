@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+
 from cvforge_edge.labels import label_name, label_problems
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from cvforge_edge.errors import BundleError, SpecError
 from cvforge_edge.manifest import (
     BundleFile,

@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
+
 from cvforge_edge.errors import ImageError, StorageError
 from cvforge_edge.frame import Frame
 from cvforge_edge.latency import KEPT_SAMPLES, LatencyRecorder

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from cvforge_edge.errors import SpecError
 from cvforge_edge.postprocess import KINDS, MAX_CANDIDATES, PostprocessSpec, number_of_classes, postprocess
 from cvforge_edge.preprocess import Geometry, PreprocessSpec

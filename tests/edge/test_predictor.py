@@ -11,9 +11,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import cvforge_edge
 import numpy as np
 import pytest
+
+import cvforge_edge
 from cvforge_edge.backends import BACKENDS, is_installed
 from cvforge_edge.errors import BackendError, BundleError, SpecError
 from cvforge_edge.manifest import Manifest

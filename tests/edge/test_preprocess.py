@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
+
 from cvforge_edge.errors import SpecError
 from cvforge_edge.geometry import Geometry
 from cvforge_edge.preprocess import RESIZE_MODES, PreprocessSpec

@@ -13,6 +13,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
+
 from edge.mjpeg import MjpegServer
 
 EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"

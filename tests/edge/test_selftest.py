@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from cvforge_edge import selftest
 from cvforge_edge.backends import BACKENDS, is_installed
 from cvforge_edge.backends.table import BUILTIN_SUFFIX

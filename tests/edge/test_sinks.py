@@ -14,6 +14,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+
 from cvforge_edge.errors import BackendError, StorageError, UsageError
 from cvforge_edge.frame import Frame, Result
 from cvforge_edge.sinks.images import ImageFolder

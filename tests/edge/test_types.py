@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+
 from cvforge_edge.errors import SpecError
 from cvforge_edge.types import ClassScores, Detections, SegmentationMap
 

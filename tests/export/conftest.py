@@ -6,10 +6,10 @@ from collections.abc import Callable
 
 import pytest
 import torch
-from export.tiny import export_tiny, tiny_plan
 
 from cvforge.export.bundle import ExportReport
 from cvforge_edge.types import Task
+from export.tiny import export_tiny, tiny_plan
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from export.tiny import LABELS, TinyDetector, export_tiny, quiet_stages, tiny_net, tiny_plan, tiny_scoring
 
 from cvforge.errors import ConfigError, ExportBudgetError, ExportError, RunExistsError, StorageError
 from cvforge.export import bundle as bundle_module
@@ -20,6 +19,7 @@ from cvforge_edge.manifest import CHECKPOINT
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
 from cvforge_edge.types import Task
+from export.tiny import LABELS, TinyDetector, export_tiny, quiet_stages, tiny_net, tiny_plan, tiny_scoring
 
 Export = Callable[[Task], ExportReport]
 ALL_FILES = ["model_fp32.tflite", "model_fp16.tflite", "model_fp32.onnx", "model_fp16.onnx"]

@@ -8,7 +8,6 @@ import numpy as np
 import onnx
 import pytest
 import torch
-from export.tiny import LABELS, SIZE_HW, TinyDetector, tiny_net
 from torch import nn
 
 from cvforge.errors import ExportError
@@ -18,6 +17,7 @@ from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.wrap import GraphSpec, trace
 from cvforge_edge.backends import open_backend
 from cvforge_edge.types import Task
+from export.tiny import LABELS, SIZE_HW, TinyDetector, tiny_net
 
 SPEC = GraphSpec(Task.DETECTION, SIZE_HW, len(LABELS))
 

@@ -71,7 +71,9 @@ def test_a_file_that_cannot_be_scored_is_over_budget() -> None:
 
 
 def test_class_losses_are_sorted_and_leave_gains_out() -> None:
-    assert class_losses({"map": 0.5, "ap/a": 0.5, "ap/b": 0.5, "ap/c": 0.5}, {"ap/a": 0.375, "ap/b": 0.25, "ap/c": 1}) == [
+    assert class_losses(
+        {"map": 0.5, "ap/a": 0.5, "ap/b": 0.5, "ap/c": 0.5}, {"ap/a": 0.375, "ap/b": 0.25, "ap/c": 1}
+    ) == [
         ("b", 0.25),
         ("a", 0.125),
     ]

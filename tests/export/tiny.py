@@ -29,7 +29,11 @@ class TinyBackbone(nn.Module):
     def __init__(self) -> None:
         super().__init__()
         self.layers = nn.Sequential(
-            nn.Conv2d(3, 8, 3, 2, 1, bias=False), nn.BatchNorm2d(8), nn.Hardswish(), nn.Conv2d(8, 16, 3, 2, 1), nn.SiLU()
+            nn.Conv2d(3, 8, 3, 2, 1, bias=False),
+            nn.BatchNorm2d(8),
+            nn.Hardswish(),
+            nn.Conv2d(8, 16, 3, 2, 1),
+            nn.SiLU(),
         )
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:

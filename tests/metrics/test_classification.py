@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvforge_edge.types import ClassLabel, ClassScores
 from sklearn.metrics import top_k_accuracy_score
 
 from cvforge.metrics.classification import TopKAccuracy
+from cvforge_edge.types import ClassLabel, ClassScores
 
 
 def scores(*values: float) -> ClassScores:

@@ -9,11 +9,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from cvforge_edge.types import Detections
 from pycocotools.coco import COCO
 from pycocotools.cocoeval import COCOeval
 
 from cvforge.metrics.detection import MeanAveragePrecision
+from cvforge_edge.types import Detections
 
 BACKENDS = ("hotcoco", "pycocotools")
 STAT_KEYS = {"map": 0, "map50": 1, "map75": 2, "map_small": 3, "map_medium": 4, "map_large": 5, "mar100": 8}

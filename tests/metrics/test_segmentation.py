@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap
 from sklearn.metrics import accuracy_score, jaccard_score
 
 from cvforge.metrics.segmentation import MeanIoU
+from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap
 
 
 def class_map(rows: list[list[int]]) -> SegmentationMap:

@@ -125,8 +125,8 @@ def train(net: EdgeDetector, images: torch.Tensor, targets: SimpleNamespace, *, 
 def test_detector_learns_the_rectangles_of_one_batch():
     torch.manual_seed(0)
     net = EdgeDetector(3, SMALL, neck_channels=64).to(memory_format=torch.channels_last)
-    images, targets = rectangles(4, 96)
-    train(net, images, targets, steps=60)
+    images, targets = rectangles(4, 128)
+    train(net, images, targets, steps=80)
     with torch.no_grad():
         predicted = net.eval().predict(images)
     truth = targets.class_ids >= 0

@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 import torch
-from tiny_run import TinyRun, tiny_run
 
 from cvforge.checkpoint import read_checkpoint
 from cvforge.errors import InterruptedRunError
+from tiny_run import TinyRun, tiny_run
 
 VOLATILE = {"seconds"}  # how long training took
 

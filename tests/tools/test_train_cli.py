@@ -12,8 +12,8 @@ from types import ModuleType
 
 import pytest
 import yaml
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from cvforge.cli import run_command
 from cvforge.config.catalog import runnable_configs
 from cvforge.config.load import load, resolved_yaml
