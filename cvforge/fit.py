@@ -35,7 +35,6 @@ from cvforge.evaluation import spread_indices
 from cvforge.runs import Run, create_run, default_run_dir, refuse_taken
 from cvforge.tasks.base import SupervisedTask
 from cvforge.tasks.classification import ClassificationTask
-from cvforge.tasks.depthwise import use_mixed_gradients
 from cvforge.tasks.detection import DetectionTask
 from cvforge.tasks.hardware import Hardware, choose_hardware
 from cvforge.tasks.quiet import log_file, quiet_lightning
@@ -110,8 +109,6 @@ def _build_parts(config: Config, resume_from: Path | None) -> _Parts:
         checkpoint = read_checkpoint(resume_from, task=config.task, labels=data.labels)
     seed_everything(config.run.seed)  # the random start of the weights
     net = build.build_net(config, pretrained=checkpoint is None)
-    if hardware.accelerator == "cpu" and hardware.precision == "bf16-mixed":
-        use_mixed_gradients(net)
     if checkpoint is not None:
         check_fits(net, trained_state(checkpoint), where=str(resume_from))
         if has_average(checkpoint) != (config.optim.ema_decay is not None):

@@ -52,7 +52,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             overrides=arguments.overrides,
             limit=arguments.limit,
         )
-    stdout_console().print(metric_table(f"{result.model}, {result.images} images of {result.split}", result.metrics))
+    print(f"{result.model}: {result.images} images of {result.split}")
+    stdout_console().print(metric_table(result.metrics))
     if arguments.json is not None:
         arguments.json.write_text(json.dumps(result.as_dict(), indent=2) + "\n", encoding="utf-8")
     return 0

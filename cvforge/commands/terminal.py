@@ -67,9 +67,9 @@ def stage_bars() -> Iterator[StageBars]:
         bars.finish()
 
 
-def metric_table(title: str, metrics: Mapping[str, float]) -> Table:
+def metric_table(metrics: Mapping[str, float]) -> Table:
     """Overall metrics first, then those named `<metric>/<class>` under a line."""
-    table = Table(title=title, title_justify="left", title_style="bold", highlight=False, min_width=len(title) + 4)
+    table = Table(highlight=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
     overall = [name for name in metrics if "/" not in name]

@@ -6,6 +6,7 @@ import torch
 from torch import nn
 
 from cvforge.errors import ConfigError
+from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.timm_nets import build_classifier, normalise_for
 
 
@@ -48,6 +49,7 @@ class TimmClassifier(nn.Module):
         self.normalise = normalise_for(backbone)
         self.backbone = net
         self.head = head
+        use_fast_depthwise(self)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (b, c) of images (b, h, w, 3) uint8 RGB."""

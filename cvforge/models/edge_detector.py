@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 from cvforge.errors import ConfigError
+from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.layers import SeparableConv
 from cvforge.models.path_aggregation import PathAggregation
 from cvforge.models.precision import full_precision
@@ -75,6 +76,7 @@ class EdgeDetector(nn.Module):
             nn.init.constant_(head[-1].bias, -math.log((1 - PRIOR_PROBABILITY) / PRIOR_PROBABILITY))
         for head in self.box_heads:
             head[-1].bias.data = (-PRIOR_DECAY * self.distances).repeat(4)
+        use_fast_depthwise(self)
 
     def forward(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         """What the loss compares with the true boxes, for all n points of all maps.

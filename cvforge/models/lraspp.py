@@ -6,6 +6,7 @@ import torch
 from torch import nn
 from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights, lraspp_mobilenet_v3_large
 
+from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from cvforge.models.torchvision_nets import load_torchvision
 
@@ -38,6 +39,7 @@ class LRASPP(nn.Module):
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.backbone = net.backbone
         self.classifier = net.classifier
+        use_fast_depthwise(self)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (b, c, h/8, w/8) of images (b, h, w, 3) uint8 RGB."""

@@ -12,6 +12,7 @@ from torch import nn
 
 from cvforge.errors import CheckpointError, ConfigError
 from cvforge.models import weights as weights_source
+from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.fit import load_fitting
 from cvforge.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from cvforge.models.timm_nets import load_features, normalise_for
@@ -73,6 +74,7 @@ class SmpSegmenter(nn.Module):
         self.backbone = net.encoder
         self.decoder = net.decoder
         self.head = net.segmentation_head[0]  # without the enlargement that follows it
+        use_fast_depthwise(self)
 
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (b, c, h/s, w/s) of images (b, h, w, 3) uint8 RGB; s is the decoder's stride, 1 to 8.

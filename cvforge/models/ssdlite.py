@@ -12,6 +12,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from cvforge.errors import ConfigError
+from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.normalise import Normalise
 from cvforge.models.precision import full_precision
 from cvforge.models.torchvision_nets import TrueBoxes, boxes_of_images, load_torchvision
@@ -55,6 +56,7 @@ class SSDLite(nn.Module):
         self.normalise = Normalise(MEAN, STD)
         self.backbone = net.backbone
         self.head = net.head
+        use_fast_depthwise(self)
         # Not a submodule: its other parts would appear twice in the state dict.
         self._matcher, self._loss_terms = net.proposal_matcher, net.compute_loss
         self.register_buffer("default_boxes", self._default_boxes(net.anchor_generator), persistent=False)

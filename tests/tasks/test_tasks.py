@@ -57,7 +57,7 @@ def test_a_training_run_learns_and_logs_its_terms(tmp_path: Path) -> None:
 
 
 def test_detections_are_scored_in_pixels_of_the_original_image() -> None:
-    geometry, _ = SPEC.geometry((64, 128))  # a quarter, with eight grey rows above and below
+    geometry = SPEC.geometry((64, 128))  # a quarter, with eight grey rows above and below
     boxes = torch.tensor([[[4.0, 12.0, 12.0, 20.0]]])
     task = DetectionTask(
         FixedOutputs({"boxes": boxes, "scores": torch.tensor([[[0.1, 0.9]]])}),
@@ -72,7 +72,7 @@ def test_detections_are_scored_in_pixels_of_the_original_image() -> None:
 
 
 def test_segmentation_is_scored_at_the_size_of_the_original_image() -> None:
-    geometry, _ = SPEC.geometry((64, 64))
+    geometry = SPEC.geometry((64, 64))
     logits = torch.zeros((1, 32, 32, 2))
     logits[:, :, 16:, 1] = 5.0
     task = SegmentationTask(

@@ -1,0 +1,62 @@
+"""Every model that ships with a config survives the way to every format, or says why it cannot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+import yaml
+from conftest import REPOSITORY
+
+from cvforge.config import build
+from cvforge.config.load import load
+from cvforge.errors import ExportError
+from cvforge.export.formats import FORMATS
+from cvforge.export.parity import relative_errors
+from cvforge.export.torch_backend import TorchBackend
+from cvforge.export.wrap import GraphSpec, trace
+from cvforge_edge.backends import open_backend
+from cvforge_edge.types import Task
+
+MODELS = sorted(path.stem for path in (REPOSITORY / "configs" / "model").glob("*.yaml"))
+TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+
+
+def experiment_of(model: str) -> tuple[str, list[str]]:
+    """The demonstration config of the model's task, and what makes the model fit into it."""
+    target = str(yaml.safe_load((REPOSITORY / "configs" / "model" / f"{model}.yaml").read_text())["_target_"])
+    if "lassifier" in target:
+        return "cls_demo.yaml", [f"model={model}"]
+    if "LRASPP" in target or "smp" in target.lower() or "egment" in target:
+        return "seg_demo.yaml", [f"model={model}"]
+    own_loss = [] if "EdgeDetector" in target else ["loss=null"]
+    return "det_demo.yaml", [f"model={model}", *own_loss]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_shipped_model_gives_the_same_outputs_in_every_format(model: str, tmp_path: Path) -> None:
+    name, overrides = experiment_of(model)
+    config = load(name, overrides)
+    torch.manual_seed(0)
+    net = build.build_net(config, pretrained=False)
+    spec = GraphSpec(Task(config.task), tuple(config.preprocess.size_hw), config.data.num_classes)
+    if net.export_blocker:
+        with pytest.raises(ExportError, match="cannot be exported"):
+            trace(net, spec)
+        return
+    generator = np.random.default_rng(0)
+    images = [generator.integers(0, 256, (1, *spec.size_hw, 3)).astype(np.uint8) for _ in range(2)]
+    checkpoint = TorchBackend(net)
+    expected = [checkpoint.run(image) for image in images]
+    graph = trace(net, spec)
+    for name, form in FORMATS.items():
+        paths = {precision: tmp_path / f"{precision}.{name}" for precision in TOLERANCE}
+        form.write(graph, paths)
+        for precision, path in paths.items():
+            backend = open_backend(form.runtime, path)
+            errors = relative_errors(expected, [backend.run(image) for image in images])
+            assert sorted(errors) == sorted(spec.roles)
+            assert max(errors.values()) < TOLERANCE[precision], f"{name} {precision}: {errors}"

@@ -1,0 +1,175 @@
+"""Whole runs from the shipped configs: what they leave in their folder, and how they are stopped and resumed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import cv2
+import pytest
+import torch
+from conftest import REPOSITORY
+
+from cvforge.callbacks.history import read_history
+from cvforge.checkpoint import net_state, read_checkpoint
+from cvforge.config.build import load_net
+from cvforge.config.load import load, load_resolved
+from cvforge.errors import CheckpointError, RunExistsError
+from cvforge.fit import fit
+from cvforge.runs import open_run
+
+TINY = [
+    "debug=tiny",
+    "data.train.count=12",
+    "data.val.count=8",
+    "preprocess.size_hw=[32,32]",
+    "trainer.precision=32-true",
+    "trainer.threads=1",
+    "trainer.progress=false",
+]
+START_S = 180
+CONFIGS = ("cls_demo.yaml", "det_demo.yaml", "seg_demo.yaml")
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("runs") / "finished"
+    fit(load("cls_demo.yaml", [*TINY, "trainer.max_epochs=2"]), run_dir=folder)
+    return folder
+
+
+def test_a_run_leaves_its_records(finished: Path) -> None:
+    found = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
+    events = {name for name in found if name.startswith("tensorboard/events.out.tfevents.")}
+    assert len(events) == 1
+    assert found - events == {
+        "config.yaml",
+        "environment.json",
+        "data.json",
+        "log.txt",
+        "metrics.csv",
+        "metrics.json",
+        "curves.png",
+        "predictions.png",
+        "checkpoints/best.ckpt",
+        "checkpoints/last.ckpt",
+    }
+    run = open_run(finished)
+    assert json.loads(run.data.read_text())["sizes"] == {"train": 12, "val": 8}
+    assert json.loads(run.environment.read_text())["hardware"]["precision"] == "32-true"
+    assert "epoch 2/2" in run.log.read_text()
+    for picture in (run.curves, run.predictions):
+        assert cv2.imread(str(picture)).std() > 5
+
+
+def test_the_scores_of_a_run_are_those_of_its_best_checkpoint(finished: Path) -> None:
+    run = open_run(finished)
+    summary = json.loads(run.metrics.read_text())
+    best = read_checkpoint(run.best_checkpoint, task="classification", labels=run.labels)
+    assert summary["val"] == best["callbacks"]["RunCheckpoints"]["best_scores"]
+    assert (summary["epochs"], summary["steps"]) == (2, 4)
+    logged = [row["val/top1"] for row in read_history(run.history) if "val/top1" in row]
+    assert summary["val"]["top1"] == pytest.approx(max(logged))
+
+
+def test_the_net_of_a_run_has_its_averaged_weights(finished: Path) -> None:
+    run = open_run(finished)
+    expected = net_state(read_checkpoint(run.best_checkpoint))
+    assert all(torch.equal(tensor, expected[name]) for name, tensor in load_net(run).state_dict().items())
+
+
+def test_a_second_run_into_the_same_folder_is_refused(finished: Path) -> None:
+    before = sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*"))
+    with pytest.raises(RunExistsError, match="--resume"):
+        fit(load("cls_demo.yaml", TINY), run_dir=finished)
+    assert sorted((path, path.stat().st_mtime_ns) for path in finished.rglob("*")) == before
+
+
+def test_a_run_of_another_model_task_or_label_set_is_not_resumed(finished: Path) -> None:
+    last = open_run(finished).last_checkpoint
+    with pytest.raises(CheckpointError, match="trained for classification, but detection is asked for"):
+        fit(load("det_demo.yaml", TINY), run_dir=finished, resume_from=last)
+    with pytest.raises(CheckpointError, match="the weights belong to another model"):
+        fit(load("cls_demo.yaml", [*TINY, "model.backbone=mobilenetv3_small_050"]), run_dir=finished, resume_from=last)
+    with pytest.raises(CheckpointError, match="optim.ema_decay was switched on or off"):
+        fit(load("cls_demo.yaml", [*TINY, "optim.ema_decay=null"]), run_dir=finished, resume_from=last)
+
+
+def test_a_resumed_run_goes_on_in_its_folder(finished: Path) -> None:
+    run = open_run(finished)
+    config = load_resolved(run.config, ["trainer.max_epochs=3"], require_data=True)
+    fit(config, run_dir=run.dir, resume_from=run.last_checkpoint)
+    assert json.loads(run.metrics.read_text())["steps"] == 6
+    assert "max_epochs: 3" in (finished / "config.resumed-1.yaml").read_text()
+    assert "max_epochs: 2" in run.config.read_text()
+    assert [row["step"] for row in read_history(run.history) if "val/top1" in row] == [1, 3, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("config", CONFIGS[1:])
+def test_every_demo_trains_to_its_end(tmp_path: Path, config: str) -> None:
+    fit(load(config, [*TINY, "preprocess.size_hw=[96,96]"]), run_dir=tmp_path / "run")
+    assert json.loads(open_run(tmp_path / "run").metrics.read_text())["steps"] == 2
+
+
+@pytest.mark.slow
+def test_the_demo_data_teach_a_classifier_something(tmp_path: Path) -> None:
+    overrides = ["data.train.count=200", "data.val.count=60", "preprocess.size_hw=[48,48]", "data.num_workers=0"]
+    limits = ["trainer.max_epochs=6", "trainer.threads=1", "trainer.progress=false", "augment=null"]
+    fit(load("cls_demo.yaml", [*overrides, *limits]), run_dir=tmp_path / "run")
+    assert json.loads(open_run(tmp_path / "run").metrics.read_text())["val"]["top1"] > 0.5
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path: Path, number: int) -> None:
+    folder = tmp_path / "run"
+    long = ["trainer.max_epochs=500", "trainer.limit_train_batches=3"]
+    started = subprocess.Popen(command("--config", "cls_demo.yaml", f"run.dir={folder}", *TINY, *long), **options())
+    deadline = time.monotonic() + START_S
+    while not (folder / "checkpoints" / "last.ckpt").exists():
+        assert started.poll() is None, started.communicate()
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    started.send_signal(number)
+    _, errors = started.communicate(timeout=START_S)
+    assert started.returncode == 130, errors
+    assert f"--resume {folder}" in errors
+    assert "Traceback" not in errors
+    steps = read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"]
+    resume = command("--resume", str(folder), f"trainer.max_steps={steps + 2}")
+    done = subprocess.run(resume, **options(), timeout=START_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((folder / "metrics.json").read_text())["steps"] == steps + 2
+
+
+@pytest.mark.slow
+def test_a_taken_folder_ends_the_command_with_its_exit_code(finished: Path) -> None:
+    started = command("--config", "cls_demo.yaml", f"run.dir={finished}", *TINY)
+    done = subprocess.run(started, **options(), timeout=START_S, check=False)
+    assert done.returncode == 6
+    assert done.stderr.startswith(f"error: {finished}: holds a run or other files already")
+
+
+@pytest.mark.slow
+def test_two_processes_train_from_the_command_line(tmp_path: Path) -> None:
+    two = ["trainer.devices=2", "trainer.strategy=ddp", "trainer.accelerator=cpu"]
+    started = command("--config", "cls_demo.yaml", f"run.dir={tmp_path / 'run'}", *TINY, *two)
+    done = subprocess.run(started, **options(), timeout=2 * START_S, check=False)
+    assert done.returncode == 0, done.stderr
+    assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 1
+
+
+def command(*arguments: str) -> list[str]:
+    return [sys.executable, str(REPOSITORY / "tools" / "train.py"), *arguments]
+
+
+def options() -> dict[str, object]:
+    paths = os.pathsep.join(str(REPOSITORY / part) for part in (".", "deploy/edge"))
+    environment = os.environ | {"PYTHONPATH": paths, "OMP_NUM_THREADS": "1"}
+    return {"env": environment, "cwd": REPOSITORY, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
