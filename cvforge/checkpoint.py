@@ -42,8 +42,8 @@ def write_checkpoint(checkpoint: dict[str, Any], path: Path) -> None:
         if isinstance(error, RuntimeError) and not isinstance(error.__context__, OSError):
             raise  # torch.save hides a full disk in a RuntimeError; any other is not about storage
         raise StorageError(
-            f"{path}: the checkpoint cannot be written ({error}); free space or choose another folder with run.dir, then "
-            "resume. The earlier checkpoint is intact"
+            f"{path}: the checkpoint cannot be written ({error}); free space or choose another folder with "
+            "run.dir, then resume. The earlier checkpoint is intact"
         ) from error
     except BaseException:
         temporary.unlink(missing_ok=True)
@@ -85,7 +85,7 @@ def has_average(checkpoint: dict[str, Any]) -> bool:
 
 
 def net_state(checkpoint: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The weights of the bare net to use: their moving average when the run kept one, else as the optimiser left them."""
+    """The weights to use of the bare net: their moving average when the run kept one, else as the optimiser left them."""
     return _part(checkpoint, EMA_PREFIX if has_average(checkpoint) else NET_PREFIX)
 
 

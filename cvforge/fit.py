@@ -12,6 +12,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
+from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
 from cvforge.callbacks.checkpoints import RunCheckpoints, SafeCheckpointIO
@@ -20,7 +21,7 @@ from cvforge.callbacks.curves import Curves, draw_curves
 from cvforge.callbacks.ema import WeightsEMA
 from cvforge.callbacks.history import CsvHistory
 from cvforge.callbacks.interrupt import StopRequest
-from cvforge.callbacks.progress import ProgressLines, terminal_bar
+from cvforge.callbacks.progress import ProgressLines, TerminalBar
 from cvforge.callbacks.random_state import SeedEachStep, seed_everything
 from cvforge.callbacks.step_limit import StepLimit
 from cvforge.callbacks.tensorboard_log import TensorBoardLog
@@ -155,44 +156,48 @@ def _record(config: Config, parts: _Parts, run: Run) -> None:
 def _build_trainer(config: Config, parts: _Parts, run: Run) -> tuple[pl.Trainer, RunCheckpoints, StopRequest]:
     stop = StopRequest()
     checkpoints = RunCheckpoints(run.dir / "checkpoints", monitor=parts.task.monitor, stop=stop)
-    bar = config.trainer.progress and sys.stdout.isatty() and rank_zero_only.rank == 0
-    callbacks: list[pl.Callback] = [SeedEachStep(config.run.seed)]
-    if config.optim.ema_decay is not None:
-        callbacks.append(WeightsEMA(config.optim.ema_decay))
-    if config.trainer.max_steps > 0:
-        callbacks.append(StepLimit(config.trainer.max_steps))
-    if config.trainer.early_stopping_patience is not None:
-        callbacks.append(
-            EarlyStopping(
-                parts.task.monitor,
-                mode="max",
-                patience=config.trainer.early_stopping_patience,
-                check_on_train_epoch_end=False,  # its count must be in the checkpoint of the same epoch
-            )
-        )
-    callbacks += build.build_callbacks(config)
-    callbacks.append(ProgressLines(checkpoints, inside_epochs=config.trainer.progress and not bar))
-    callbacks.append(Curves(run.history, run.curves, title=run.dir.name))
-    callbacks += [terminal_bar()] if bar else []
-    callbacks.append(checkpoints)
-    trackers = build_trackers(config.logging, run_name=config.run.name, run_dir=run.dir)
-    for tracker in trackers:
-        tracker.log_hyperparams(flattened(asdict(config)))
-    remember_ids(trackers, run.dir)
-    loggers = [
-        CsvHistory(run.history, first_step=parts.first_step),
-        TensorBoardLog(run.dir / "tensorboard", first_step=parts.first_step),
-        *trackers,
-    ]
     trainer = build_trainer(
         config.trainer,
         parts.hardware,
-        callbacks=callbacks,
-        loggers=loggers,
+        callbacks=_callbacks(config, run, checkpoints),
+        loggers=_loggers(config, run, parts.first_step),
         plugins=[SafeCheckpointIO()],
         folder=run.dir,
     )
     return trainer, checkpoints, stop
+
+
+def _callbacks(config: Config, run: Run, checkpoints: RunCheckpoints) -> list[pl.Callback]:
+    section = config.trainer
+    bar = section.progress and sys.stdout.isatty() and rank_zero_only.rank == 0
+    callbacks: list[pl.Callback] = [SeedEachStep(config.run.seed)]
+    if config.optim.ema_decay is not None:
+        callbacks.append(WeightsEMA(config.optim.ema_decay))
+    if section.max_steps > 0:
+        callbacks.append(StepLimit(section.max_steps))
+    if section.early_stopping_patience is not None:
+        callbacks.append(
+            EarlyStopping(
+                checkpoints.monitor,
+                mode="max",
+                patience=section.early_stopping_patience,
+                check_on_train_epoch_end=False,  # its count must be in the checkpoint of the same epoch
+            )
+        )
+    callbacks += build.build_callbacks(config)
+    callbacks.append(ProgressLines(checkpoints, inside_epochs=section.progress and not bar))
+    callbacks.append(Curves(run.history, run.curves, title=run.dir.name))
+    callbacks += [TerminalBar(leave=False)] if bar else []
+    return [*callbacks, checkpoints]
+
+
+def _loggers(config: Config, run: Run, first_step: int) -> list[Logger]:
+    trackers = build_trackers(config.logging, run_name=config.run.name, run_dir=run.dir)
+    for tracker in trackers:
+        tracker.log_hyperparams(flattened(asdict(config)))
+    remember_ids(trackers, run.dir)
+    history = CsvHistory(run.history, first_step=first_step)
+    return [history, TensorBoardLog(run.dir / "tensorboard", first_step=first_step), *trackers]
 
 
 def _train(trainer: pl.Trainer, parts: _Parts, *, stop: StopRequest, resume_from: Path | None) -> None:

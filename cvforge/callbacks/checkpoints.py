@@ -39,8 +39,8 @@ class SafeCheckpointIO(CheckpointIO):
 class RunCheckpoints(Checkpoint):
     """Writes `last.ckpt` after every epoch and keeps as `best.ckpt` the one with the highest score.
 
-    Both hold everything that resuming needs. A stop that was asked for is carried out here, where the state of the run is whole:
-    after a batch, or after the validation that follows the last batch of an epoch.
+    Both hold everything that resuming needs. A stop that was asked for is carried out here, where the state of the run
+    is whole: after a batch, or after the validation that follows the last batch of an epoch.
 
     Args:
         folder: where both files lie.
@@ -132,7 +132,7 @@ class RunCheckpoints(Checkpoint):
 
 
 def _link(source: Path, target: Path) -> None:
-    """Let `target` be the same file as `source`; checkpoints are replaced, never changed, so they can share their bytes."""
+    """Let `target` be the same file as `source`: checkpoints are replaced, never changed, so they can share bytes."""
     temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
     temporary.unlink(missing_ok=True)
     try:

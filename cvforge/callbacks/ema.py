@@ -15,12 +15,12 @@ WARMUP_STEPS = 10
 class WeightsEMA(pl.Callback):
     """Keeps `ema_net` of the task: a second copy of the net whose weights follow those of the first.
 
-    The copy is a part of the task, so Lightning saves, restores and moves it with everything else, and no weights are ever
-    swapped: an interruption cannot leave the wrong ones behind. Running statistics are averaged like weights.
+    The copy is a part of the task, so Lightning saves, restores and moves it with everything else, and no weights are
+    ever swapped: an interruption cannot leave the wrong ones behind. Running statistics are averaged like weights.
 
     Args:
-        decay: share of the old average that is kept at each optimiser step, in [0, 1). The first steps keep less, (1 + n) /
-            (10 + n) after n steps, so that short runs do not drag their random start along.
+        decay: share of the old average that is kept at each optimiser step, in [0, 1). The first steps keep less,
+            (1 + n) / (10 + n) after n steps, so that short runs do not drag their random start along.
             Source: TensorFlow's `ExponentialMovingAverage(num_updates=...)`.
     """
 

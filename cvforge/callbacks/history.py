@@ -18,8 +18,8 @@ class CsvHistory(Logger):
 
     Args:
         path: the file; rows that are there already are kept.
-        first_step: the optimiser step that training goes on from; rows of this step and later ones are dropped, since a run that is
-            resumed takes these steps again.
+        first_step: the optimiser step that training goes on from; rows of this step and later ones are dropped, since
+            a resumed run takes these steps again.
     """
 
     def __init__(self, path: Path, *, first_step: int = 0) -> None:

@@ -40,5 +40,6 @@ class StopRequest:
             raise KeyboardInterrupt
         self.asked = True
         _log.warning(
-            "stopping after this batch, or after the validation that is running, and saving; press Ctrl-C again to stop now"
+            "stopping after this batch, or after the validation that is running, and saving; "
+            "press Ctrl-C again to stop now"
         )

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytorch_lightning as pl
 import torch
+from pytorch_lightning.callbacks import RichProgressBar
 
 from cvforge.callbacks.checkpoints import RunCheckpoints
 
@@ -17,7 +18,7 @@ MINUTE_S = 60.0
 
 
 class ProgressLines(pl.Callback):
-    """One line for every epoch: loss, score, best score, time left. Between them one every twenty seconds where no bar shows.
+    """A line for every epoch: loss, score, best score, time left; where no bar shows, one every twenty seconds too.
 
     Args:
         checkpoints: knows the best score.
@@ -88,8 +89,9 @@ def _loss(trainer: pl.Trainer) -> str:
     return "" if loss is None else f"loss {float(torch.as_tensor(loss)):.4f}  "
 
 
-def terminal_bar() -> pl.Callback:
-    """Lightning's rich progress bar, for terminals."""
-    from pytorch_lightning.callbacks import RichProgressBar
+class TerminalBar(RichProgressBar):
+    """Lightning's rich progress bar, counting epochs from 1 as our lines do."""
 
-    return RichProgressBar(leave=False)
+    def _get_train_description(self, current_epoch: int) -> str:
+        last = self.trainer.max_epochs
+        return f"epoch {current_epoch + 1}" + (f"/{last}" if last and last > 0 else "")

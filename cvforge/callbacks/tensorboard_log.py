@@ -1,4 +1,4 @@
-"""TensorBoard event files, written without TensorFlow: `torch.utils.tensorboard` would import it, at ten seconds and 400 MB."""
+"""TensorBoard event files, written without TensorFlow, which `torch.utils.tensorboard` would import for ten seconds."""
 
 from __future__ import annotations
 

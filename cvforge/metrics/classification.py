@@ -22,7 +22,7 @@ class TopKAccuracy:
         """Take in one image; what was known about `image_id` is replaced.
 
         Raises:
-            ValueError: the prediction has another number of classes than there are labels, or the true class has no label.
+            ValueError: the prediction has another number of classes than there are labels, or the true class has none.
         """
         num_classes = len(self.labels)
         if prediction.probs.size != num_classes or not 0 <= truth.class_id < num_classes:

@@ -22,9 +22,9 @@ class MeanAveragePrecision:
     """COCO's box metrics over the images seen so far; an image that comes twice counts once.
 
     Computed by `hotcoco`, or by `pycocotools` where that is not installed; both give the same numbers.
-    Keys: `map` (mean over IoU 0.50:0.95), `map50`, `map75`, `map_small`, `map_medium`, `map_large`, `mar100` (recall with at
-    most 100 detections of a class in an image) and `ap/<label>`. A key whose objects do not occur is left out, except `map`,
-    `map50`, `map75` and `mar100`, which are 0 when there is no object at all.
+    Keys: `map` (mean over IoU 0.50:0.95), `map50`, `map75`, `map_small`, `map_medium`, `map_large`, `mar100` (recall
+    with at most 100 detections of a class in an image) and `ap/<label>`. A key whose objects do not occur is left out,
+    except `map`, `map50`, `map75` and `mar100`, which are 0 when there is no object at all.
     """
 
     primary = "map"
@@ -206,7 +206,7 @@ def _annotations(table: _BoxTable) -> list[dict[str, Any]]:
 def _summary(
     precision: npt.NDArray[np.float64], recall: npt.NDArray[np.float64], *, labels: tuple[str, ...]
 ) -> dict[str, float]:
-    """Means over the defined cells of precision (iou, recall, class, area, limit) and recall (iou, class, area, limit)."""
+    """Means over defined cells of precision (iou, recall, class, area, limit) and recall (iou, class, area, limit)."""
     precision, recall = precision[..., -1], recall[..., -1]
     always = {
         "map": _mean(precision[..., AREA_ALL]),

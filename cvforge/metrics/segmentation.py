@@ -13,9 +13,9 @@ CountedPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 class MeanIoU:
     """`miou`, `pixel_accuracy` and `iou/<label>` over all pixels seen so far; an image that comes twice counts once.
 
-    Pixels whose truth is void (255) are not scored. A class that occurs neither in a truth nor in a prediction has no IoU: its key
-    is left out and `miou` is the mean over the others. A class that is predicted but never true has IoU 0.
-    Source: Everingham et al. 2015, The Pascal VOC Challenge, section 4.3 (one confusion matrix over the whole data set).
+    Pixels whose truth is void (255) are not scored. A class that occurs neither in a truth nor in a prediction has no
+    IoU: its key is left out and `miou` is the mean over the others. A class that is predicted but never true has IoU 0.
+    Source: Everingham et al. 2015, The Pascal VOC Challenge, section 4.3 (one confusion matrix over the data set).
     """
 
     primary = "miou"

@@ -27,15 +27,20 @@ class Metric(Protocol):
     primary: str
     labels: tuple[str, ...]
 
-    def update(self, prediction: Any, truth: Any, image_id: str) -> None: ...
+    def update(self, prediction: Any, truth: Any, image_id: str) -> None:
+        """Take in one image."""
 
-    def compute(self) -> dict[str, float]: ...
+    def compute(self) -> dict[str, float]:
+        """The scores over all images."""
 
-    def reset(self) -> None: ...
+    def reset(self) -> None:
+        """Forget all images."""
 
-    def state(self) -> dict[str, Any]: ...
+    def state(self) -> dict[str, Any]:
+        """What another process merges."""
 
-    def merge(self, state: Any) -> None: ...
+    def merge(self, state: Any) -> None:
+        """Take in the images of another process."""
 
 
 class SupervisedTask(pl.LightningModule):

@@ -9,7 +9,7 @@ from cvforge_edge.types import Task
 
 
 class DetectionTask(SupervisedTask):
-    """Targets are `BoxTargets` in input pixels; scoring keeps nearly all candidates, as mean average precision wants."""
+    """Targets are `BoxTargets` in input pixels; scoring keeps nearly all candidates, as average precision wants."""
 
     task: ClassVar[Task] = Task.DETECTION
     headline: ClassVar[tuple[str, ...]] = ("map50",)

@@ -59,8 +59,8 @@ def parameter_groups(net: nn.Module, optim: OptimSection) -> list[dict[str, obje
 def learning_rate_factor(optim: OptimSection, *, steps_per_epoch: int, total_steps: int) -> Callable[[int], float]:
     """The factor on the peak learning rate as a function of the optimiser step, counted from 0.
 
-    Linear warm-up over `warmup_epochs`, then half a cosine down to `min_lr_factor` at the last step (Loshchilov and Hutter 2017,
-    SGDR, eq. 5), or constant.
+    Linear warm-up over `warmup_epochs`, then half a cosine down to `min_lr_factor` at the last step (Loshchilov and
+    Hutter 2017, SGDR, eq. 5), or constant.
 
     Raises:
         ConfigError: the schedule is unknown.

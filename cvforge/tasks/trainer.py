@@ -56,6 +56,6 @@ def build_trainer(
         plugins=list(plugins),
         default_root_dir=str(folder),
     )
-    # A debugging aid that comes with `deterministic`: it fills every new tensor with NaN first, at a tenth of the speed.
+    # A debugging aid that comes with `deterministic`: it would fill every new tensor with NaN first.
     torch.utils.deterministic.fill_uninitialized_memory = False
     return trainer

@@ -62,9 +62,7 @@ def test_wandb_records_offline_in_the_run_folder(tmp_path: Path) -> None:
         (tracker,) = build_trackers(LoggingSection(wandb=True), run_name="det", run_dir=tmp_path)
         remember_ids([tracker], tmp_path)
         tracker.log_metrics({"val/map": 0.5}, step=1)
-        import wandb
-
-        wandb.finish()
+        tracker.experiment.finish()
     assert json.loads((tmp_path / trackers.IDS_FILE).read_text())["wandb"]
     (recording,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
     assert b"val/map" in recording.read_bytes()

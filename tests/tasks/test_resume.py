@@ -51,33 +51,36 @@ def assert_resumes_exactly(folder: Path, **settings: Any) -> None:
     assert whole.trainer.current_epoch == resumed.trainer.current_epoch
 
 
-@pytest.mark.parametrize("num_workers", [0, 2])
-@pytest.mark.parametrize("batch", [1, 8, 17])
+def rarely(*values: int) -> object:
+    return pytest.param(*values, marks=pytest.mark.slow)
+
+
+@pytest.mark.parametrize(("batch", "num_workers"), [(8, 0), (8, 2), rarely(1, 0), rarely(1, 2), rarely(17, 0)])
 def test_a_stop_inside_an_epoch_changes_nothing(tmp_path: Path, batch: int, num_workers: int) -> None:
     assert_resumes_exactly(tmp_path, stop_after_batch=batch, num_workers=num_workers)
 
 
-@pytest.mark.parametrize("batch", [6, 12, 18])
+@pytest.mark.parametrize("batch", [12, rarely(6), rarely(18)])
 def test_a_stop_on_the_last_batch_of_an_epoch_validates_first_and_changes_nothing(tmp_path: Path, batch: int) -> None:
     assert_resumes_exactly(tmp_path, stop_after_batch=batch)
 
 
-@pytest.mark.parametrize("epoch", [0, 2])
+@pytest.mark.parametrize("epoch", [2, rarely(0)])
 def test_a_stop_inside_a_validation_finishes_it_and_changes_nothing(tmp_path: Path, epoch: int) -> None:
     assert_resumes_exactly(tmp_path, stop_in_validation_of_epoch=epoch)
 
 
-@pytest.mark.parametrize("batch", [6, 9, 12])
+@pytest.mark.parametrize("batch", [6, rarely(9), rarely(12)])
 def test_a_stop_changes_nothing_when_only_every_second_epoch_is_validated(tmp_path: Path, batch: int) -> None:
     assert_resumes_exactly(tmp_path, stop_after_batch=batch, validate_every_n_epochs=2)
 
 
-@pytest.mark.parametrize("batch", [3, 8, 12])
+@pytest.mark.parametrize("batch", [8, rarely(3), rarely(12)])
 def test_a_stop_changes_nothing_when_batches_are_accumulated(tmp_path: Path, batch: int) -> None:
     assert_resumes_exactly(tmp_path, stop_after_batch=batch, accumulate_batches=3)
 
 
-@pytest.mark.parametrize("batch", [3, 6])
+@pytest.mark.parametrize("batch", [6, rarely(3)])
 def test_a_stop_changes_nothing_when_steps_limit_the_run(tmp_path: Path, batch: int) -> None:
     assert_resumes_exactly(tmp_path, stop_after_batch=batch, max_epochs=-1, max_steps=15)
 

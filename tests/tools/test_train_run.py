@@ -13,8 +13,8 @@ from pathlib import Path
 import cv2
 import pytest
 import torch
-from conftest import REPOSITORY
 
+from conftest import REPOSITORY
 from cvforge.callbacks.history import read_history
 from cvforge.checkpoint import net_state, read_checkpoint
 from cvforge.config.build import load_net
