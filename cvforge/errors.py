@@ -52,6 +52,10 @@ class ExportError(CVForgeError):
     exit_code = 12
 
 
+class DivergedError(CVForgeError):
+    """The loss became NaN or infinite: the weights are lost, and earlier checkpoints are what remains."""
+
+
 class InterruptedRunError(CVForgeError):
     """Training was stopped by Ctrl-C or SIGTERM; a checkpoint to resume from was written."""
 

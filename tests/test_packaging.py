@@ -1,56 +1,117 @@
-"""The repository's own promises: supported Pythons, extras without torch, licences, headers of configs."""
+"""The repository's own promises: supported Pythons, extras without torch, pins, licences, one version."""
 
 from __future__ import annotations
 
+import ast
 import re
 import sys
-from importlib.metadata import metadata, requires
+from importlib.metadata import metadata, packages_distributions
 
+import pytest
 from packaging.requirements import Requirement
 from packaging.specifiers import SpecifierSet
+from packaging.utils import canonicalize_name
 
+import cvforge
+import cvforge_edge
 from conftest import REPOSITORY
 
+DEVICE_EXTRAS = ("edge", "edge-onnx", "edge-tflite-runtime")
+WORKSTATION_EXTRAS = ("train", "export", "tensorflow", "track", "dev")
 
-def _extra(name: str) -> set[str]:
-    found = [Requirement(text) for text in requires("cvforge") or []]
-    return {r.name.lower() for r in found if r.marker and re.search(rf"extra == [\"']{name}[\"']", str(r.marker))}
+
+def text_of(name: str) -> str:
+    return (REPOSITORY / name).read_text(encoding="utf-8")
+
+
+def extras() -> dict[str, dict[str, Requirement]]:
+    """Extra -> package -> requirement, from setup.py itself: installed metadata may be older."""
+    for node in ast.parse(text_of("setup.py")).body:
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) == "EXTRAS":
+            found = {extra: map(Requirement, lines) for extra, lines in ast.literal_eval(node.value).items()}
+            return {extra: {canonicalize_name(r.name): r for r in lines} for extra, lines in found.items()}
+    raise AssertionError("setup.py has no EXTRAS")
+
+
+def pinned() -> set[str]:
+    lines = text_of("constraints.txt").splitlines()
+    return {canonicalize_name(line.split("==")[0]) for line in lines if not line.startswith("#")}
+
+
+def all_packages() -> set[str]:
+    return {name for packages in extras().values() for name in packages}
 
 
 def test_this_python_is_inside_the_range_that_setup_states() -> None:
-    supported = SpecifierSet(metadata("cvforge")["Requires-Python"])
-    assert sys.version.split()[0] in supported
+    assert sys.version.split()[0] in SpecifierSet(metadata("cvforge")["Requires-Python"])
 
 
-def test_device_extras_bring_no_torch() -> None:
-    for extra in ("edge", "edge-onnx", "edge-tflite-runtime"):
-        packages = _extra(extra)
-        assert packages, f"extra {extra} is empty"
-        assert not packages & {"torch", "torchvision", "pytorch-lightning", "timm", "tensorflow"}
+def test_every_place_that_names_the_supported_pythons_agrees_with_setup() -> None:
+    low, end = re.search(r'python_requires=">=3\.(\d+),<3\.(\d+)"', text_of("setup.py")).groups()
+    span = f"3.{low} to 3.{int(end) - 1}"
+    makefile = text_of("Makefile")
+    assert f"(3, {low}) <= sys.version_info[:2] < (3, {end})" in makefile
+    assert f"Python {span} is needed" in makefile
+    assert f"--python-version 3.{low} " in makefile
+    assert f"Python {span}" in text_of("README.md")
+    assert f"Python {span}" in text_of("constraints.txt").splitlines()[0]
+    assert f'target-version = "py3{low}"' in text_of("pyproject.toml")
+    assert f"Python 3.{low} or newer" in text_of("deploy/edge/README.md")
 
 
-def test_plain_install_brings_nothing() -> None:
-    assert [text for text in requires("cvforge") or [] if "extra ==" not in text] == []
+def test_trainer_device_and_changelog_have_one_version() -> None:
+    assert cvforge.__version__ == cvforge_edge.__version__
+    assert f"## {cvforge.__version__}" in text_of("CHANGELOG.md")
+
+
+@pytest.mark.parametrize("extra", DEVICE_EXTRAS)
+def test_device_extras_bring_no_torch(extra: str) -> None:
+    packages = extras()[extra].keys()
+    assert packages >= {"numpy", "opencv-python-headless"}
+    assert not packages & {"torch", "torchvision", "pytorch-lightning", "timm", "tensorflow"}
+
+
+@pytest.mark.parametrize("extra", DEVICE_EXTRAS)
+def test_a_device_extra_and_its_requirements_file_name_the_same_packages(extra: str) -> None:
+    lines = text_of(f"deploy/edge/requirements{extra.removeprefix('edge')}.txt").splitlines()
+    assert {Requirement(line).name for line in lines if not line.startswith("#")} == extras()[extra].keys()
+
+
+def test_a_plain_install_brings_nothing() -> None:
+    assert "install_requires" not in text_of("setup.py")
+
+
+def test_opencv_comes_without_windows_so_that_a_bare_machine_can_import_it() -> None:
+    assert "opencv-python" not in all_packages() | pinned()  # its files would replace those of the headless wheel
+
+
+def test_everything_that_the_trainer_imports_is_named_in_an_extra() -> None:
+    named = set().union(*(extras()[extra] for extra in ("train", "export", "track")))
+    providers = packages_distributions()
+    missing = {}
+    for path in sorted((REPOSITORY / "cvforge").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            modules = [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            modules += [str(node.module)] if isinstance(node, ast.ImportFrom) else []
+            for root in {module.partition(".")[0] for module in modules} - set(sys.stdlib_module_names):
+                offered = {canonicalize_name(name) for name in providers.get(root, [root])}
+                if not root.startswith("cvforge") and not offered & named:
+                    missing[root] = path.name
+    assert missing == {}
 
 
 def test_agpl_packages_are_in_no_extra_and_no_pin() -> None:
-    agpl = {"ultralytics", "albumentationsx", "yolov5"}
-    named = {Requirement(text).name.lower() for text in requires("cvforge") or []}
-    pinned = {line.split("==")[0].lower() for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
-    assert not agpl & (named | pinned)
+    assert not {"ultralytics", "albumentationsx", "yolov5"} & (all_packages() | pinned())
 
 
-def test_every_workstation_requirement_is_pinned() -> None:
-    pinned = {line.split("==")[0].lower() for line in (REPOSITORY / "constraints.txt").read_text().splitlines()}
-    for extra in ("train", "export", "tensorflow", "track", "dev"):
-        assert _extra(extra) <= pinned, f"{extra}: run make constraints"
+@pytest.mark.parametrize("extra", WORKSTATION_EXTRAS)
+def test_every_workstation_requirement_is_pinned(extra: str) -> None:
+    assert extras()[extra].keys() <= pinned(), "run make constraints"
 
 
-def test_pins_of_malware_and_known_holes_are_excluded() -> None:
-    by_name = {Requirement(text).name: Requirement(text) for text in requires("cvforge") or []}
-    assert not by_name["pytorch-lightning"].specifier.contains("2.6.3")
-    assert not by_name["torch"].specifier.contains("2.9.1")
-
-
-def test_changelog_names_this_version() -> None:
-    assert f"## {metadata('cvforge')['Version']}" in (REPOSITORY / "CHANGELOG.md").read_text()
+def test_malware_and_known_holes_are_excluded() -> None:
+    train = extras()["train"]
+    for hole in ("2.6.2", "2.6.3", "2.6.5"):
+        assert not train["pytorch-lightning"].specifier.contains(hole)
+    assert not train["torch"].specifier.contains("2.9.1")
+    assert not train["albumentations"].specifier.contains("2.0.9")

@@ -71,11 +71,11 @@ class RunCheckpoints(Checkpoint):
         """Compare the score with the best one."""
         if trainer.sanity_checking or trainer.state.fn != "fit":
             return
-        self._compare(pl_module.scores, trainer)
+        self._compare(pl_module.scores, step=trainer.global_step, epoch=trainer.current_epoch)
 
     def consider_final(self, trainer: pl.Trainer, scores: dict[str, float]) -> None:
         """Compare the score of the last weights, when training ended without a validation of them."""
-        self._compare(scores, trainer)
+        self._compare(scores, step=trainer.global_step, epoch=trainer.current_epoch - 1)  # it counts as over by now
         if self._improved and trainer.is_global_zero:
             _link(self.last, self.best)
 
@@ -109,11 +109,11 @@ class RunCheckpoints(Checkpoint):
         for name in STATE:
             setattr(self, name, state_dict[name])
 
-    def _compare(self, scores: dict[str, float], trainer: pl.Trainer) -> None:
-        self.scored_step = trainer.global_step
+    def _compare(self, scores: dict[str, float], *, step: int, epoch: int) -> None:
+        self.scored_step = step
         score = scores[self.monitor.partition("/")[2]]
         if self.best_score is None or score > self.best_score:
-            self.best_score, self.best_scores, self.best_epoch = score, dict(scores), trainer.current_epoch
+            self.best_score, self.best_scores, self.best_epoch = score, dict(scores), epoch
             self._improved = True
 
     def _asked(self, trainer: pl.Trainer) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import signal
 import threading
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ class StopRequest:
 
     def __init__(self) -> None:
         self.asked = False
+        self._process_id = os.getpid()
 
     @contextmanager
     def listening(self) -> Iterator[None]:
@@ -36,6 +38,9 @@ class StopRequest:
                 signal.signal(number, handler)
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
+        if os.getpid() != self._process_id:
+            self._receive_in_worker(number)
+            return
         if self.asked:
             raise KeyboardInterrupt
         self.asked = True
@@ -43,3 +48,10 @@ class StopRequest:
             "stopping after this batch, or after the validation that is running, and saving; "
             "press Ctrl-C again to stop now"
         )
+
+    @staticmethod
+    def _receive_in_worker(number: int) -> None:
+        """Loader workers inherit this handler: Ctrl-C reaches them too, but the main process decides when they end."""
+        if number == signal.SIGTERM:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)

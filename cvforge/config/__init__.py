@@ -1,1 +1,0 @@
-"""From YAML to checked sections, and from those to objects."""

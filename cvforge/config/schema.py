@@ -42,7 +42,7 @@ class DataSection:
 
 @dataclass
 class PreprocessSection:
-    """`cvforge_edge.PreprocessSpec`: what an image becomes before the network."""
+    """`cvforge_edge.preprocess.PreprocessSpec`: what an image becomes before the network."""
 
     size_hw: list[int] = field(default_factory=lambda: [320, 320])
     resize: str = "letterbox"
@@ -53,7 +53,7 @@ class PreprocessSection:
 
 @dataclass
 class PostprocessSection:
-    """`cvforge_edge.PostprocessSpec`: what raw outputs become on the device."""
+    """`cvforge_edge.postprocess.PostprocessSpec`: what raw outputs become on the device."""
 
     kind: str = MISSING  # detection_nms | detection_nms_free | classification_probs | segmentation_logits
     score_threshold: float = 0.3  # detection only, like the two below
@@ -87,7 +87,7 @@ class OptimSection:
 
 @dataclass
 class TrainerSection:
-    """How training runs. Handed to `pytorch_lightning.Trainer` by `build.py`."""
+    """How training runs. `cvforge.tasks.trainer` makes a `pytorch_lightning.Trainer` of it."""
 
     max_epochs: int = 10
     max_steps: int = -1  # -1: no limit

@@ -1,1 +1,0 @@
-"""Data sets, augmentation and loaders."""

@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import math
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
 from cvforge.data.problems import Problems
 
+LARGEST = sys.float_info.max
 SECTIONS = ("images", "annotations", "categories")
 NOT_JSON = re.compile(r"(?<![\w\"])-?(?:NaN|Infinity)(?![\w\"])")
 
@@ -21,10 +23,10 @@ def read_coco_json(path: Path, problems: Problems) -> dict[str, list[Any]]:
         problems.add(f"{path}: no such file")
         return empty
     constants: list[str] = []
-    text = path.read_text(encoding="utf-8")
     try:
+        text = path.read_text(encoding="utf-8-sig")
         document = json.loads(text, parse_constant=lambda name: _remember(name, constants))
-    except json.JSONDecodeError as error:
+    except ValueError as error:  # no UTF-8, no JSON, or a number of thousands of digits
         problems.add(f"{path}: not JSON: {error}")
         return empty
     if constants:
@@ -46,7 +48,7 @@ def is_whole(value: Any) -> bool:
 
 def is_number(value: Any) -> bool:
     """Whether a JSON value is a finite number."""
-    return isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, (int, float)) and not isinstance(value, bool) and -LARGEST <= value <= LARGEST
 
 
 def _remember(name: str, constants: list[str]) -> float:

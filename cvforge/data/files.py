@@ -64,7 +64,12 @@ def read_split_list(path: Path, problems: Problems) -> list[str]:
         available = ", ".join(sorted(name for name in list_names(path.parent) if name.endswith(".txt"))) or "none"
         problems.add(f"{path}: not found; split files there: {available}")
         return []
-    ids = [line.split()[0] for line in path.read_text(encoding="utf-8").splitlines() if line.strip()]
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except UnicodeDecodeError as error:
+        problems.add(f"{path}: no UTF-8 text ({error}); save it as UTF-8")
+        return []
+    ids = [line.split()[0] for line in lines if line.strip()]
     if not ids:
         problems.add(f"{path}: names no image; expected one image id a line")
     for image_id in repeated(ids):

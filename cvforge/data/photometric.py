@@ -49,8 +49,8 @@ class Photometric:
 
         Args:
             limits: how far each change may go.
-            operations: how many stronger changes are drawn per image besides (equalise, posterise, solarise, sharpen,
-                channel shuffle of tone). Source: Cubuk et al. 2020, RandAugment, the colour half of its table.
+            operations: how many stronger changes are drawn per image besides (contrast, equalise, posterise, solarise,
+                sharpen, tone curve). Source: Cubuk et al. 2020, RandAugment, the colour half of its table.
         """
         albumentations = load_albumentations()
         self._compose = albumentations.Compose(_transforms(albumentations, limits, operations=operations))

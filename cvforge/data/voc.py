@@ -133,13 +133,16 @@ class _XmlReader:
         image_hw = (int(height), int(width))
         boxes, class_ids = [], []
         for number, element in enumerate(tree.findall("object")):
-            found = self._object(element, image_hw=image_hw, place=f"{path}, object {number}")
+            found = self._object(element, image_hw=image_hw, path=path, number=number)
             if found is not None:
                 boxes.append(found[0])
                 class_ids.append(found[1])
         return image_hw, _detections(boxes, class_ids)
 
-    def _object(self, element: ElementTree.Element, *, image_hw: tuple[int, int], place: str) -> tuple[Box, int] | None:
+    def _object(
+        self, element: ElementTree.Element, *, image_hw: tuple[int, int], path: Path, number: int
+    ) -> tuple[Box, int] | None:
+        place = f"{path}, object {number}"
         name = (element.findtext("name") or "").strip()
         if name not in self.class_ids:
             self.problems.add(f"{place}: found class {name!r}, accepted {', '.join(self.class_ids)}")
@@ -150,7 +153,7 @@ class _XmlReader:
         if fault:
             self.problems.add(f"{place}: <bndbox> {fault}")
             return None
-        settled = settle_box(box, image_hw=image_hw, notes=self.notes, place=f"{Path(place).name}")
+        settled = settle_box(box, image_hw=image_hw, notes=self.notes, place=f"{path.name}, object {number}")
         return None if settled is None else (settled, self.class_ids[name])
 
 

@@ -1,1 +1,0 @@
-"""Losses: pure functions of what a network says and what is true."""

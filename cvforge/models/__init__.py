@@ -1,1 +1,0 @@
-"""Networks: one architecture a file, each normalising its own input."""

@@ -127,7 +127,9 @@ def _branch(channels: int, depth: int, outputs: int) -> nn.Sequential:
     last = nn.Conv2d(channels, outputs, 1)
     nn.init.normal_(last.weight, std=HEAD_STD)
     nn.init.zeros_(last.bias)
-    return nn.Sequential(*(SeparableConv(channels, channels) for _ in range(depth)), last)
+    # Leaky: with ReLU6 a rare class ended where all features of its places are off, and only the bias still learned:
+    # on BCCD the platelets kept their prior score of 0.01 for 70 epochs.
+    return nn.Sequential(*(SeparableConv(channels, channels, leaky=True) for _ in range(depth)), last)
 
 
 def _rows(x: torch.Tensor) -> torch.Tensor:

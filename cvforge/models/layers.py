@@ -6,16 +6,32 @@ import torch
 from torch import nn
 
 
+LEAK = 0.1
+"""Slope of a leaky rectifier below zero."""
+
+
 class ConvNormAct(nn.Sequential):
-    """Convolution, batch normalisation, ReLU6: one fused operator on the device, with a bounded range for int8."""
+    """Convolution, batch normalisation, ReLU6: one fused operator on the device, with a bounded range for int8.
+
+    Args:
+        leaky: end in a leaky rectifier instead, which passes a gradient everywhere.
+    """
 
     def __init__(
-        self, in_channels: int, out_channels: int, *, kernel: int = 1, stride: int = 1, groups: int = 1
+        self,
+        in_channels: int,
+        out_channels: int,
+        *,
+        kernel: int = 1,
+        stride: int = 1,
+        groups: int = 1,
+        leaky: bool = False,
     ) -> None:
         convolution = nn.Conv2d(
             in_channels, out_channels, kernel, stride=stride, padding=kernel // 2, groups=groups, bias=False
         )
-        super().__init__(convolution, nn.BatchNorm2d(out_channels), nn.ReLU6(inplace=True))
+        activation = nn.LeakyReLU(LEAK, inplace=True) if leaky else nn.ReLU6(inplace=True)
+        super().__init__(convolution, nn.BatchNorm2d(out_channels), activation)
 
 
 class SeparableConv(nn.Sequential):
@@ -24,10 +40,12 @@ class SeparableConv(nn.Sequential):
     Source: Howard et al. 2017, MobileNets, section 3.1.
     """
 
-    def __init__(self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1) -> None:
+    def __init__(
+        self, in_channels: int, out_channels: int, *, kernel: int = 3, stride: int = 1, leaky: bool = False
+    ) -> None:
         super().__init__(
-            ConvNormAct(in_channels, in_channels, kernel=kernel, stride=stride, groups=in_channels),
-            ConvNormAct(in_channels, out_channels),
+            ConvNormAct(in_channels, in_channels, kernel=kernel, stride=stride, groups=in_channels, leaky=leaky),
+            ConvNormAct(in_channels, out_channels, leaky=leaky),
         )
 
 

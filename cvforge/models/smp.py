@@ -20,6 +20,7 @@ from cvforge.models.timm_nets import load_features, normalise_for
 TIMM_PREFIX = "tu-"
 HUB = "smp"
 HUB_WEIGHTS = "imagenet"
+COARSEST_STRIDE = 32
 CLASSIFIER_PREFIXES = ("fc.", "classifier.", "last_linear.", "head.", "_fc.")
 DECODERS = (
     "deeplabv3",
@@ -79,8 +80,14 @@ class SmpSegmenter(nn.Module):
     def forward(self, images: torch.Tensor) -> torch.Tensor:
         """Logits (b, c, h/s, w/s) of images (b, h, w, 3) uint8 RGB; s is the decoder's stride, 1 to 8.
 
-        Height and width must be multiples of 32.
+        Raises:
+            ConfigError: height or width is no multiple of 32, so that maps of two levels would not meet.
         """
+        height, width = images.shape[1:3]
+        if height % COARSEST_STRIDE or width % COARSEST_STRIDE:
+            raise ConfigError(
+                f"preprocess.size_hw: found [{height}, {width}], but SmpSegmenter needs multiples of {COARSEST_STRIDE}"
+            )
         features = self.backbone(self.normalise(images))
         return self.head(self.decoder(features))  # (b, c, h/s, w/s)
 

@@ -14,7 +14,7 @@ from torch import nn
 from cvforge.checkpoint import IDENTITY_KEY, identity
 from cvforge.config.schema import OptimSection
 from cvforge.data.types import Batch
-from cvforge.errors import ConfigError
+from cvforge.errors import ConfigError, DivergedError
 from cvforge.tasks.optimiser import build_optimiser, learning_rate_factor
 from cvforge_edge.postprocess import PostprocessSpec, postprocess
 from cvforge_edge.preprocess import PreprocessSpec
@@ -91,9 +91,20 @@ class SupervisedTask(pl.LightningModule):
         return self.net if self.ema_net is None else self.ema_net
 
     def training_step(self, batch: Batch, batch_idx: int) -> torch.Tensor:
-        """The sum of the loss terms of one batch; every term is logged."""
+        """The sum of the loss terms of one batch; every term is logged.
+
+        Raises:
+            DivergedError: the sum is not finite. On a GPU, where looking costs time, this is noticed when logging.
+        """
         terms = self._loss_terms(batch)
         total = torch.stack([term.float() for term in terms.values()]).sum()
+        looks = total.device.type == "cpu" or batch_idx % self.trainer.log_every_n_steps == 0
+        if looks and not torch.isfinite(total):
+            raise DivergedError(
+                f"loss: {total.item()} in batch {batch_idx + 1} of epoch {self.current_epoch + 1} "
+                f"({', '.join(f'{name} {term.item():g}' for name, term in terms.items())}); lower optim.lr or "
+                "trainer.gradient_clip_norm, lengthen optim.warmup_epochs, or try trainer.precision=32-true"
+            )
         logged = {f"train/{name}": term.detach() for name, term in terms.items()}
         self.log_dict(logged, batch_size=len(batch.images))
         self.log("train/lr", self.trainer.optimizers[0].param_groups[-1]["lr"])

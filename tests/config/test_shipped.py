@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from cvforge.config.catalog import CONFIGS, header, runnable_configs
+from cvforge.config.catalog import CONFIGS, header, options, runnable_configs
 from cvforge.config.load import load
 
 DEMO = "det_demo"
@@ -48,7 +48,7 @@ def test_every_model_option_passes_the_check_in_a_config_of_its_task(name: str) 
 
 
 @pytest.mark.parametrize(
-    "choice", ["optim=sgd", "trainer=cpu", "trainer=ddp", "export=onnx", "export=tflite", "debug=tiny"]
+    "choice", [f"{group}={name}" for group in ("optim", "trainer", "export", "debug") for name in options(group)]
 )
 def test_every_other_option_passes_the_check(choice: str) -> None:
     load(DEMO, [choice])

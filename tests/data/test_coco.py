@@ -59,6 +59,7 @@ def test_boxes_of_zero_area_or_outside_are_dropped_and_counted(coco):
         ({"bbox": [1, 2, 3]}, "bbox: found [1, 2, 3], expected four finite numbers"),
         ({"bbox": [1, 2, -3, 4]}, "expected width and height of 0 or more"),
         ({"area": -1}, "area: found -1"),
+        ({"area": 10**400}, "expected a finite number of pixels"),
         ({"iscrowd": 2}, "iscrowd: found 2, accepted 0 or 1"),
         ({"id": 2}, "id: stands there more than once"),
         ({"id": None}, "id: found None, expected a whole number"),
@@ -115,11 +116,17 @@ def test_no_images_at_all_is_refused(coco):
 
 @pytest.mark.parametrize(
     ("text", "message"),
-    [("{", "not JSON"), ("[]", "found list"), ('{"images": []}', "'annotations' is missing"), (None, "no such file")],
+    [
+        ("{", "not JSON"),
+        (b"\xff\xfe{}", "not JSON: 'utf-8' codec"),
+        ("[]", "found list"),
+        ('{"images": []}', "'annotations' is missing"),
+        (None, "no such file"),
+    ],
 )
 def test_a_file_that_is_no_coco_file_is_refused(coco, text, message):
     if text is not None:
-        (coco.root / "instances.json").write_text(text)
+        (coco.root / "instances.json").write_bytes(text if isinstance(text, bytes) else text.encode())
     with pytest.raises(DataError, match=message):
         CocoDetection(coco.root, "images", annotations="instances.json")
 

@@ -95,6 +95,18 @@ def test_an_empty_split_is_refused(voc):
         VocDetection(voc.root, "train", labels=LABELS)
 
 
+def test_a_split_file_of_another_encoding_is_named(voc):
+    (voc.root / "ImageSets" / "Main" / "train.txt").write_bytes("größe".encode("latin-1"))
+    with pytest.raises(DataError, match=r"train\.txt: no UTF-8 text"):
+        VocDetection(voc.root, "train", labels=LABELS)
+
+
+def test_a_split_file_that_an_editor_gave_a_byte_order_mark_reads_as_usual(voc):
+    voc.add("one")
+    (voc.root / "ImageSets" / "Main" / "train.txt").write_bytes("\ufeffone\r\n".encode())
+    assert VocDetection(voc.root, "train", labels=LABELS).image_id(0) == "JPEGImages/one.jpg"
+
+
 def test_an_image_in_two_joined_splits_is_refused(voc):
     voc.add("one")
     voc.split("train", "one")

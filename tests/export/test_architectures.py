@@ -41,7 +41,7 @@ def awaken(net: torch.nn.Module, size_hw: tuple[int, int]) -> None:
     """Make an untrained net say something else to every image: statistics of some images, and heads that speak up."""
     for module in net.modules():
         if isinstance(module, torch.nn.Conv2d) and module.weight.std() < QUIET_STD:
-            module.weight.data *= 20
+            module.weight.data *= 5
         if isinstance(module, torch.nn.BatchNorm2d):
             module.momentum = None  # the mean over all batches seen
             module.reset_running_stats()

@@ -32,9 +32,7 @@ def test_the_folder_gets_its_name_only_when_everything_is_in_it(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("atomic", [True, False])
-def test_an_old_bundle_is_replaced_as_a_whole(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool
-) -> None:
+def test_an_old_bundle_is_replaced_as_a_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, atomic: bool) -> None:
     if not atomic:
         monkeypatch.setattr(folder, "_exchange", lambda first, second: False)
     target = tmp_path / "bundle"

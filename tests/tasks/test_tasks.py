@@ -12,7 +12,7 @@ from torch import nn
 from cvforge.callbacks.history import read_history
 from cvforge.config.schema import OptimSection
 from cvforge.data.types import Batch, BoxTargets, EvaluationItem
-from cvforge.errors import ConfigError
+from cvforge.errors import ConfigError, DivergedError
 from cvforge.metrics.detection import MeanAveragePrecision
 from cvforge.metrics.segmentation import MeanIoU
 from cvforge.tasks.base import SupervisedTask
@@ -131,6 +131,11 @@ def test_one_image_is_predicted_like_in_a_batch() -> None:
     found = task.predict_image(data.val_set[1].image_bgr, data.preprocess, SCORING)
     assert found.probs.shape == (len(LABELS),)
     np.testing.assert_allclose(found.probs, expected, atol=1e-6)
+
+
+def test_a_loss_that_is_not_finite_stops_the_run_with_advice(tmp_path: Path) -> None:
+    with pytest.raises(DivergedError, match=r"loss: nan in batch \d of epoch \d \(cross_entropy nan\); lower optim.lr"):
+        tiny_run(tmp_path, lr=1e30, gradient_clip_norm=None)
 
 
 def test_a_run_without_an_end_is_refused(tmp_path: Path) -> None:

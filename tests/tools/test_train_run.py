@@ -23,6 +23,7 @@ from cvforge.errors import CheckpointError, RunExistsError
 from cvforge.fit import fit
 from cvforge.runs import open_run
 
+TEST_SET = "data.test={_target_: cvforge.data.synthetic.ShapesClassification, count: 6, size_hw: [32, 32], seed: 9}"
 TINY = [
     "debug=tiny",
     "data.train.count=12",
@@ -32,21 +33,21 @@ TINY = [
     "trainer.threads=1",
     "trainer.progress=false",
 ]
-START_S = 180
+START_S = 600  # a busy machine needs minutes to import everything
 CONFIGS = ("cls_demo.yaml", "det_demo.yaml", "seg_demo.yaml")
 
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs") / "finished"
-    fit(load("cls_demo.yaml", [*TINY, "trainer.max_epochs=2"]), run_dir=folder)
+    fit(load("cls_demo.yaml", [*TINY, TEST_SET, "trainer.max_epochs=2"]), run_dir=folder)
     return folder
 
 
 def test_a_run_leaves_its_records(finished: Path) -> None:
     found = {str(path.relative_to(finished)) for path in finished.rglob("*") if path.is_file()}
     events = {name for name in found if name.startswith("tensorboard/events.out.tfevents.")}
-    assert len(events) == 1
+    assert events
     assert found - events == {
         "config.yaml",
         "environment.json",
@@ -60,7 +61,7 @@ def test_a_run_leaves_its_records(finished: Path) -> None:
         "checkpoints/last.ckpt",
     }
     run = open_run(finished)
-    assert json.loads(run.data.read_text())["sizes"] == {"train": 12, "val": 8}
+    assert json.loads(run.data.read_text())["sizes"] == {"train": 12, "val": 8, "test": 6}
     assert json.loads(run.environment.read_text())["hardware"]["precision"] == "32-true"
     assert "epoch 2/2" in run.log.read_text()
     for picture in (run.curves, run.predictions):
@@ -73,6 +74,7 @@ def test_the_scores_of_a_run_are_those_of_its_best_checkpoint(finished: Path) ->
     best = read_checkpoint(run.best_checkpoint, task="classification", labels=run.labels)
     assert summary["val"] == best["callbacks"]["RunCheckpoints"]["best_scores"]
     assert (summary["epochs"], summary["steps"]) == (2, 4)
+    assert summary["test"].keys() == summary["val"].keys()
     logged = [row["val/top1"] for row in read_history(run.history) if "val/top1" in row]
     assert summary["val"]["top1"] == pytest.approx(max(logged))
 
@@ -110,6 +112,13 @@ def test_a_resumed_run_goes_on_in_its_folder(finished: Path) -> None:
     assert [row["step"] for row in read_history(run.history) if "val/top1" in row] == [1, 3, 5]
 
 
+def test_the_last_weights_are_scored_even_when_their_epoch_is_not_validated(tmp_path: Path) -> None:
+    fit(load("cls_demo.yaml", [*TINY, "trainer.validate_every_n_epochs=3"]), run_dir=tmp_path / "run")
+    run = open_run(tmp_path / "run")
+    assert json.loads(run.metrics.read_text())["best_epoch"] == 0
+    assert run.best_checkpoint.is_file()
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("config", CONFIGS[1:])
 def test_every_demo_trains_to_its_end(tmp_path: Path, config: str) -> None:
@@ -126,21 +135,24 @@ def test_the_demo_data_teach_a_classifier_something(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path: Path, number: int) -> None:
+@pytest.mark.parametrize(("number", "num_workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)])
+def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path: Path, number: int, num_workers: int) -> None:
     folder = tmp_path / "run"
-    long = ["trainer.max_epochs=500", "trainer.limit_train_batches=3"]
-    started = subprocess.Popen(command("--config", "cls_demo.yaml", f"run.dir={folder}", *TINY, *long), **options())
-    deadline = time.monotonic() + START_S
-    while not (folder / "checkpoints" / "last.ckpt").exists():
-        assert started.poll() is None, started.communicate()
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
-    started.send_signal(number)
-    _, errors = started.communicate(timeout=START_S)
+    long = ["trainer.max_epochs=500", "trainer.limit_train_batches=3", f"data.num_workers={num_workers}"]
+    start = command("--config", "cls_demo.yaml", f"run.dir={folder}", *TINY, *long)
+    started = subprocess.Popen(start, **options(), start_new_session=True)
+    try:
+        wait_for(folder / "checkpoints" / "last.ckpt", started)
+        os.killpg(started.pid, number)  # a terminal sends Ctrl-C to the loader's workers too
+        _, errors = started.communicate(timeout=START_S)
+    finally:
+        if started.poll() is None:
+            os.killpg(started.pid, signal.SIGKILL)
+            started.communicate()
     assert started.returncode == 130, errors
     assert f"--resume {folder}" in errors
     assert "Traceback" not in errors
+    assert errors.count("press Ctrl-C again") == 1
     steps = read_checkpoint(folder / "checkpoints" / "last.ckpt")["global_step"]
     resume = command("--resume", str(folder), f"trainer.max_steps={steps + 2}")
     done = subprocess.run(resume, **options(), timeout=START_S, check=False)
@@ -163,6 +175,14 @@ def test_two_processes_train_from_the_command_line(tmp_path: Path) -> None:
     done = subprocess.run(started, **options(), timeout=2 * START_S, check=False)
     assert done.returncode == 0, done.stderr
     assert json.loads((tmp_path / "run" / "metrics.json").read_text())["epochs"] == 1
+
+
+def wait_for(path: Path, process: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + START_S
+    while not path.exists():
+        assert process.poll() is None, process.communicate()
+        assert time.monotonic() < deadline, f"{path} did not appear"
+        time.sleep(0.1)
 
 
 def command(*arguments: str) -> list[str]:

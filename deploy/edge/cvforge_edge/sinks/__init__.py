@@ -1,1 +1,0 @@
-"""Places for results: one file each; `open` chooses among them."""

@@ -1,1 +1,0 @@
-"""Sources of frames: one file each; `cvforge_edge.camera` chooses among them."""

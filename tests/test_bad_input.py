@@ -1,0 +1,200 @@
+"""What a user can hand to `tools/train.py` by mistake: each ends with its exit code and a message, not with a traceback.
+
+Data are checked before a network is built, so most of these take a moment. Bad keys and values: tools/test_train_cli.py and
+config/test_load.py; bundles, videos, other commands: tools/test_export_evaluate_predict.py, edge/test_run_camera.py; a disk that
+is full: callbacks/test_checkpoints.py.
+"""
+
+from __future__ import annotations
+
+import json
+import runpy
+from collections.abc import Callable
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+import torch
+
+from conftest import REPOSITORY
+from cvforge.checkpoint import IDENTITY_KEY, identity, write_checkpoint
+from cvforge.cli import run_command
+from cvforge.config.load import load, resolved_yaml
+from cvforge.runs import create_run
+
+Train = Callable[..., tuple[int, str]]
+COCO_IMAGE = {"id": 1, "file_name": "a.jpg", "height": 40, "width": 60}
+COCO_ANNOTATION = {"id": 5, "image_id": 1, "category_id": 18, "bbox": [1, 2, 30, 20], "area": 600, "iscrowd": 0}
+TINY = ("debug=tiny", "preprocess.size_hw=[32,32]", "trainer.precision=32-true", "trainer.threads=1")
+
+
+@pytest.fixture
+def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Train:
+    """Runs `tools/train.py` in this process: exit code and standard error."""
+    monkeypatch.chdir(tmp_path)
+    main = runpy.run_path(str(REPOSITORY / "tools" / "train.py"))["main"]
+
+    def run(*arguments: object) -> tuple[int, str]:
+        code = run_command(main, [str(argument) for argument in arguments])
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def write_image(path: Path, size_hw: tuple[int, int] = (40, 60)) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    noise = np.random.default_rng(0).integers(0, 256, (*size_hw, 3)).astype(np.uint8)
+    assert cv2.imwrite(str(path), noise)
+    return path
+
+
+def voc(root: Path, *, ids: str = "a\n", label: str = "RBC") -> None:
+    for split in ("train", "val", "test"):
+        (root / "ImageSets" / "Main").mkdir(parents=True, exist_ok=True)
+        (root / "ImageSets" / "Main" / f"{split}.txt").write_text(ids)
+    write_image(root / "JPEGImages" / "a.jpg")
+    (root / "Annotations").mkdir()
+    box = "<bndbox><xmin>1</xmin><ymin>1</ymin><xmax>9</xmax><ymax>9</ymax></bndbox>"
+    (root / "Annotations" / "a.xml").write_text(
+        f"<annotation><size><width>60</width><height>40</height></size><object><name>{label}</name>{box}</object></annotation>"
+    )
+
+
+def coco(root: Path, **changes: object) -> None:
+    write_image(root / "train2017" / "a.jpg")
+    document = {
+        "images": [COCO_IMAGE],
+        "annotations": [COCO_ANNOTATION | changes],
+        "categories": [{"id": 18, "name": "dog"}],
+    }
+    (root / "annotations").mkdir()
+    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(document))
+
+
+def masks(root: Path, *, size_hw: tuple[int, int] = (40, 60)) -> None:
+    for split in ("train", "val"):
+        write_image(root / split / "a.png")
+        (root / f"{split}annot").mkdir()
+        assert cv2.imwrite(str(root / f"{split}annot" / "a.png"), np.zeros(size_hw, np.uint8))
+
+
+def class_folders(root: Path, *names: str) -> None:
+    for split in ("train", "validation"):
+        for name in names:
+            write_image(root / split / name / "a.jpg")
+
+
+def annotation_without_image(root: Path) -> None:
+    coco(root)
+    (root / "train2017" / "a.jpg").unlink()
+
+
+def image_without_annotation(root: Path) -> None:
+    voc(root)
+    (root / "Annotations" / "a.xml").unlink()
+
+
+def image_without_mask(root: Path) -> None:
+    masks(root)
+    (root / "trainannot" / "a.png").unlink()
+
+
+@pytest.mark.parametrize(
+    ("config", "spoilt", "words"),
+    [
+        ("det_bccd", lambda root: voc(root, ids=""), "train.txt: names no image; expected one image id a line"),
+        (
+            "det_bccd",
+            lambda root: voc(root, ids="a\nb\n"),
+            "JPEGImages/b.*: the split names this image, but there is no",
+        ),
+        ("det_bccd", image_without_annotation, "a.xml: the split names this image, but its annotation does not exist"),
+        ("det_bccd", lambda root: voc(root, label="cow"), "found class 'cow', accepted RBC, WBC, Platelets"),
+        ("det_coco", annotation_without_image, "a.jpg: the annotations list this image, but there is no such file"),
+        ("det_coco", lambda root: coco(root, image_id=9), "image_id: found 9, which is no id of an image in this file"),
+        ("det_coco", lambda root: coco(root, category_id=7), "category_id: found 7, which is no category of this file"),
+        ("det_coco", lambda root: coco(root, area=float("nan")), "found NaN, expected a finite number"),
+        ("det_coco", lambda root: coco(root, area=float("inf")), "found Infinity, expected a finite number"),
+        ("det_coco", lambda root: coco(root, bbox=[1, 2, -3, 4]), "expected width and height of 0 or more"),
+        ("det_coco", coco, "found 1 classes (dog), but data.num_classes is 80; give data.num_classes=1"),
+        (
+            "seg_camvid",
+            lambda root: masks(root, size_hw=(60, 40)),
+            "the mask is 40x60 pixels (width x height), its image",
+        ),
+        ("seg_camvid", image_without_mask, "train/a.png: no mask a.* in trainannot"),
+        ("cls_clothing", lambda root: class_folders(root, "hat"), "found 1 classes (hat), but data.num_classes is 10"),
+    ],
+)
+def test_data_that_cannot_be_right_end_with_4_before_anything_is_started(
+    train: Train, tmp_path: Path, config: str, spoilt: Callable[[Path], None], words: str
+) -> None:
+    root = tmp_path / "data"
+    root.mkdir()
+    spoilt(root)
+    code, errors = train("--config", config, f"data.root={root}")
+    assert words in errors
+    assert (code, errors.startswith("error: "), "Traceback" in errors) == (4, True, False)
+    assert not (tmp_path / "runs").exists()
+
+
+def own_config(folder: Path, *, task: str, data: str, num_classes: int) -> Path:
+    path = folder / "own.yaml"
+    path.write_text(
+        f"defaults: [{task}_demo, {{override data: {data}}}, _self_]\ndata: {{num_classes: {num_classes}}}\n"
+    )
+    return path
+
+
+def test_a_truncated_jpeg_ends_a_run_with_4_and_its_name(train: Train, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    class_folders(root, "hat", "shoe")
+    for path in root.glob("train/*/a.jpg"):
+        path.write_bytes(path.read_bytes()[:-200])
+    own = own_config(tmp_path, task="cls", data="clothing", num_classes=2)
+    code, errors = train("--config", own, f"data.root={root}", f"run.dir={tmp_path / 'run'}", *TINY)
+    assert code == 4, errors
+    assert "a.jpg: truncated JPEG" in errors
+    assert "Traceback" not in errors
+
+
+def test_a_mask_value_that_is_no_label_ends_a_run_with_4_and_its_name(train: Train, tmp_path: Path) -> None:
+    root = tmp_path / "data"
+    masks(root)
+    assert cv2.imwrite(str(root / "trainannot" / "a.png"), np.full((40, 60), 77, np.uint8))
+    own = own_config(tmp_path, task="seg", data="camvid", num_classes=11)
+    code, errors = train("--config", own, f"data.root={root}", f"run.dir={tmp_path / 'run'}", *TINY)
+    assert code == 4, errors
+    assert "a.png: found value 77, accepted 0..10 for the 11 labels and 11 for void" in errors
+    assert "Traceback" not in errors
+
+
+@pytest.mark.parametrize(
+    ("task", "labels", "words"),
+    [
+        ("detection", ("circle",), "the checkpoint was trained for detection, but classification is asked for"),
+        ("classification", ("cat",), "the checkpoint knows 1 labels (cat), but the data has 5 labels (circle"),
+    ],
+)
+def test_a_checkpoint_of_another_task_or_label_set_ends_with_5(
+    train: Train, tmp_path: Path, task: str, labels: tuple[str, ...], words: str
+) -> None:
+    run = create_run(tmp_path / "run")
+    run.config.write_text(resolved_yaml(load("cls_demo", [*TINY])), encoding="utf-8")
+    write_checkpoint(
+        {"state_dict": {"net.w": torch.zeros(1)}, IDENTITY_KEY: identity(task, labels)}, run.last_checkpoint
+    )
+    code, errors = train("--resume", run.dir)
+    assert words in errors
+    assert (code, "Traceback" in errors) == (5, False)
+
+
+def test_a_second_run_into_the_same_folder_ends_with_6_and_touches_nothing(train: Train, tmp_path: Path) -> None:
+    run = create_run(tmp_path / "run")
+    run.config.write_text("mine", encoding="utf-8")
+    code, errors = train("--config", "cls_demo", f"run.dir={run.dir}")
+    assert errors.startswith(f"error: {run.dir}: holds a run or other files already, and nothing in it is overwritten")
+    assert code == 6
+    assert run.config.read_text(encoding="utf-8") == "mine"
+    assert not run.log.exists()
