@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +14,7 @@ from conftest import REPOSITORY
 from cvforge.config import build
 from cvforge.config.load import load
 from cvforge.errors import ExportError
-from cvforge.export.formats import FORMATS
+from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.parity import relative_errors
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.wrap import GraphSpec, trace
@@ -23,7 +24,16 @@ from cvforge_edge.types import Task
 MODELS = sorted(path.stem for path in (REPOSITORY / "configs" / "model").glob("*.yaml"))
 QUIET_STD = 0.015  # of the weights of a detector's last layers before training
 MOVES = 1e-2  # how much each output must differ between two images, for the comparison to mean something
-TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
+TOLERANCE = 1e-3  # of an output's range
+ROUNDING_FACTOR = 4  # how much more an fp16 file may lose than PyTorch with rounded weights: other weights, folded ones
+
+
+def rounded(net: torch.nn.Module) -> torch.nn.Module:
+    """A copy whose weights went through half precision: what fp16 costs this net, whoever converts it."""
+    copied = copy.deepcopy(net)
+    for parameter in copied.parameters():
+        parameter.data = parameter.data.half().float()
+    return copied
 
 
 def experiment_of(model: str) -> tuple[str, list[str]]:
@@ -67,12 +77,16 @@ def test_every_shipped_model_gives_the_same_outputs_in_every_format(model: str, 
     checkpoint = TorchBackend(net)
     expected = [checkpoint.run(image) for image in images]
     assert all(np.abs(expected[0][role] - expected[1][role]).max() > MOVES for role in spec.roles)
+    half = TorchBackend(rounded(net))
+    from_rounding = relative_errors(expected, [half.run(image) for image in images])
     graph = trace(net, spec)
     for name, form in FORMATS.items():
-        paths = {precision: tmp_path / f"{precision}.{name}" for precision in TOLERANCE}
+        paths = {precision: tmp_path / f"{precision}.{name}" for precision in PRECISIONS}
         form.write(graph, paths)
         for precision, path in paths.items():
             backend = open_backend(form.runtime, path)
             errors = relative_errors(expected, [backend.run(image) for image in images])
             assert sorted(errors) == sorted(spec.roles)
-            assert max(errors.values()) < TOLERANCE[precision], f"{name} {precision}: {errors}"
+            for role, error in errors.items():
+                allowed = TOLERANCE + (ROUNDING_FACTOR * from_rounding[role] if precision == "fp16" else 0)
+                assert error < allowed, f"{name} {precision} {role}: rounding alone gives {from_rounding[role]:.2g}"

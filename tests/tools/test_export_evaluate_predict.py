@@ -25,7 +25,13 @@ from cvforge.config.load import load, resolved_yaml
 from cvforge_edge.bundle import open_bundle
 
 Run = Callable[..., tuple[int, str, str]]
-OVERRIDES = ["data.val.count=8", "model.backbone=test_resnet", "preprocess.size_hw=[64,64]", "export.formats=[onnx]", "export.golden_images=2"]
+OVERRIDES = [
+    "data.val.count=8",
+    "model.backbone=test_resnet",
+    "preprocess.size_hw=[64,64]",
+    "export.formats=[onnx]",
+    "export.golden_images=2",
+]
 
 
 def load_tool(name: str) -> ModuleType:
