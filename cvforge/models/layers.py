@@ -5,7 +5,6 @@ from __future__ import annotations
 import torch
 from torch import nn
 
-
 LEAK = 0.1
 """Slope of a leaky rectifier below zero."""
 

@@ -127,14 +127,6 @@ def test_every_demo_trains_to_its_end(tmp_path: Path, config: str) -> None:
 
 
 @pytest.mark.slow
-def test_the_demo_data_teach_a_classifier_something(tmp_path: Path) -> None:
-    overrides = ["data.train.count=200", "data.val.count=60", "preprocess.size_hw=[48,48]", "data.num_workers=0"]
-    limits = ["trainer.max_epochs=6", "trainer.threads=1", "trainer.progress=false", "augment=null"]
-    fit(load("cls_demo.yaml", [*overrides, *limits]), run_dir=tmp_path / "run")
-    assert json.loads(open_run(tmp_path / "run").metrics.read_text())["val"]["top1"] > 0.5
-
-
-@pytest.mark.slow
 @pytest.mark.parametrize(("number", "num_workers"), [(signal.SIGINT, 2), (signal.SIGTERM, 0)])
 def test_ctrl_c_leaves_a_checkpoint_that_goes_on(tmp_path: Path, number: int, num_workers: int) -> None:
     folder = tmp_path / "run"
