@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import sqlite3
+import time
 import warnings
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from cvforge.callbacks import trackers
 from cvforge.callbacks.trackers import build_trackers, flattened, remember_ids
 from cvforge.config.schema import LoggingSection
 from cvforge.errors import ConfigError
+
+WRITTEN_WITHIN_S = 60  # wandb's own process goes on writing after finish() has returned
 
 
 def test_without_wish_there_is_no_tracker(tmp_path: Path) -> None:
@@ -65,4 +68,7 @@ def test_wandb_records_offline_in_the_run_folder(tmp_path: Path) -> None:
         tracker.experiment.finish()
     assert json.loads((tmp_path / trackers.IDS_FILE).read_text())["wandb"]
     (recording,) = (tmp_path / "wandb").glob("offline-run-*/run-*.wandb")
+    deadline = time.monotonic() + WRITTEN_WITHIN_S
+    while b"val/map" not in recording.read_bytes() and time.monotonic() < deadline:
+        time.sleep(0.1)
     assert b"val/map" in recording.read_bytes()
