@@ -81,6 +81,14 @@ def print_report(rounds: list[Round], command: list[str]) -> bool:
 
 def main() -> int:
     """Measure and print; 1 when a target is missed."""
+    options = _parser().parse_args()
+    command = [options.python, str(RUN_CAMERA), "--bundle", options.bundle, "--source", options.image, "--json", "-"]
+    command += ["--quiet", *(["--backend", options.backend] if options.backend else [])]
+    measure(command)
+    return 0 if print_report([measure(command) for _ in range(options.rounds)], command) else 1
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         description="Cold start of the device runtime: time and memory to the first boxes."
     )
@@ -91,18 +99,7 @@ def main() -> int:
     parser.add_argument(
         "--python", default=sys.executable, metavar="FILE", help="interpreter of the device environment"
     )
-    options = parser.parse_args()
-    command = [options.python, str(RUN_CAMERA), "--bundle", options.bundle, "--source", options.image, "--json", "-"]
-    command += ["--quiet", *(["--backend", options.backend] if options.backend else [])]
-    measure(command)
-    return 0 if print_report([measure(command) for _ in range(options.rounds)], command) else 1
-
-
-def _version(package: str) -> str | None:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return None
+    return parser
 
 
 if __name__ == "__main__":
