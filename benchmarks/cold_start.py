@@ -102,5 +102,12 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
 if __name__ == "__main__":
     sys.exit(main())
