@@ -10,6 +10,7 @@ from pathlib import Path
 
 try:
     from cvforge.cli import run_command
+    from cvforge.commands.options import add_model_options, count, open_chosen_model
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
@@ -33,16 +34,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, score, and print the table."""
     arguments = _parser().parse_intermixed_args(argv)
     from cvforge.commands.evaluate import evaluate_model
-    from cvforge.commands.model import open_model
     from cvforge.commands.terminal import metric_table, stdout_console
 
-    model = open_model(
-        arguments.model,
-        checkpoint=arguments.checkpoint,
-        backend=arguments.backend,
-        precision=arguments.precision,
-        threads=arguments.threads,
-    )
+    model = open_chosen_model(arguments)
     with model.predictor:
         result = evaluate_model(
             model,
@@ -73,20 +67,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--split", default="val", choices=("val", "test", "train"), help="part of the data (default: %(default)s)")
     add("--config", metavar="NAME", help="bundle: a config that says which data, with data.root=PATH")
     add("--run", type=Path, metavar="RUN", help="bundle: a run that says which data")
-    add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
-    add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
-    add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
-    add("--threads", type=_count, default=1, metavar="N", help="bundle: processor threads (default: %(default)s)")
-    add("--limit", type=_count, metavar="N", help="score N images only, spread evenly")
+    add_model_options(parser)
+    add("--limit", type=count, metavar="N", help="score N images only, spread evenly")
     add("--json", type=Path, metavar="FILE", help="write the scores there, too")
     add("overrides", nargs="*", metavar="key=value", help="changes to the config, such as data.root=/data/bccd")
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
 
 
 if __name__ == "__main__":

@@ -11,6 +11,7 @@ from types import FrameType
 
 try:
     from cvforge.cli import run_command
+    from cvforge.commands.options import count
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
@@ -82,9 +83,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
-    add(
-        "--limit", type=_count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so"
-    )
+    add("--limit", type=count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so")
     add(
         "overrides",
         nargs="*",
@@ -92,12 +91,6 @@ def _parser() -> argparse.ArgumentParser:
         help="changes to export.*, evaluation.* or data.* of the run's config",
     )
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
 
 
 def _shown(path: Path) -> str:

@@ -13,6 +13,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
 
 try:
     from cvforge.cli import run_command
+    from cvforge.commands.options import add_model_options, count, open_chosen_model
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
@@ -36,16 +37,9 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and run the model over the source."""
     arguments = _parser().parse_args(argv)
-    from cvforge.commands.model import open_model
     from cvforge.commands.predict import predict_source
 
-    model = open_model(
-        arguments.model,
-        checkpoint=arguments.checkpoint,
-        backend=arguments.backend,
-        precision=arguments.precision,
-        threads=arguments.threads,
-    )
+    model = open_chosen_model(arguments)
     with model.predictor:
         predicted = predict_source(
             model,
@@ -77,18 +71,9 @@ def _parser() -> argparse.ArgumentParser:
         metavar="S",
         help="detection: leave out what scores less (default: the model's)",
     )
-    add("--max-frames", type=_count, metavar="N", help="stop after N frames")
-    add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
-    add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
-    add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
-    add("--threads", type=_count, default=1, metavar="N", help="bundle: processor threads (default: %(default)s)")
+    add("--max-frames", type=count, metavar="N", help="stop after N frames")
+    add_model_options(parser)
     return parser
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
-    return int(text)
 
 
 def _fraction(text: str) -> float:

@@ -12,7 +12,7 @@ from typing import Any
 
 from cvforge.config.instantiate import instantiate
 from cvforge.config.load import load_resolved
-from cvforge.config.schema import Config
+from cvforge.config.schema import Config, EvaluationSection, PostprocessSection
 from cvforge.errors import ConfigError, DataError
 from cvforge.runs import Run
 from cvforge_edge.postprocess import PostprocessSpec
@@ -38,24 +38,12 @@ def build_preprocess(config: Config) -> PreprocessSpec:
 
 def build_postprocess(config: Config) -> PostprocessSpec:
     """What raw outputs become on the device, with the thresholds that a user sees."""
-    section = config.postprocess
-    return PostprocessSpec(
-        kind=section.kind,
-        score_threshold=section.score_threshold,
-        iou_threshold=section.iou_threshold,
-        max_detections=section.max_detections,
-    )
+    return _postprocess(config.postprocess.kind, config.postprocess)
 
 
 def build_evaluation_postprocess(config: Config) -> PostprocessSpec:
     """The same with the thresholds of scoring, which keep nearly every candidate."""
-    section = config.evaluation
-    return PostprocessSpec(
-        kind=config.postprocess.kind,
-        score_threshold=section.score_threshold,
-        iou_threshold=section.iou_threshold,
-        max_detections=section.max_detections,
-    )
+    return _postprocess(config.postprocess.kind, config.evaluation)
 
 
 def build_dataset(config: Config, split: str) -> Any:
@@ -159,6 +147,15 @@ def load_net(run: Run, which: str = "best", *, config: Config | None = None) -> 
 def run_dir(config: Config) -> Path | None:
     """The folder that the config asks for, absolute, or None for a dated one."""
     return Path(config.run.dir).expanduser().resolve() if config.run.dir else None
+
+
+def _postprocess(kind: str, thresholds: PostprocessSection | EvaluationSection) -> PostprocessSpec:
+    return PostprocessSpec(
+        kind=kind,
+        score_threshold=thresholds.score_threshold,
+        iou_threshold=thresholds.iou_threshold,
+        max_detections=thresholds.max_detections,
+    )
 
 
 def _named(path: str) -> Any:

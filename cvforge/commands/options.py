@@ -1,0 +1,38 @@
+"""Command-line options that several tools share; imports nothing heavy, so that `--help` stays quick."""
+
+from __future__ import annotations
+
+import argparse
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cvforge.commands.model import OpenedModel
+
+
+def count(text: str) -> int:
+    """A whole number of at least 1 (an argparse type)."""
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
+    return int(text)
+
+
+def add_model_options(parser: argparse.ArgumentParser) -> None:
+    """Which checkpoint of a run, or which file and runtime of a bundle."""
+    add = parser.add_argument
+    add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
+    add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
+    add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
+    add("--threads", type=count, default=1, metavar="N", help="bundle: processor threads (default: %(default)s)")
+
+
+def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:
+    """The run or bundle at `arguments.model`, opened as the options of `add_model_options` say."""
+    from cvforge.commands.model import open_model
+
+    return open_model(
+        arguments.model,
+        checkpoint=arguments.checkpoint,
+        backend=arguments.backend,
+        precision=arguments.precision,
+        threads=arguments.threads,
+    )
