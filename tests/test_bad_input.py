@@ -8,7 +8,6 @@ is full: callbacks/test_checkpoints.py.
 from __future__ import annotations
 
 import json
-import runpy
 from collections.abc import Callable
 from pathlib import Path
 
@@ -17,7 +16,7 @@ import numpy as np
 import pytest
 import torch
 
-from conftest import REPOSITORY
+from conftest import load_tool
 from cvforge.checkpoint import IDENTITY_KEY, identity, write_checkpoint
 from cvforge.cli import run_command
 from cvforge.config.load import load, resolved_yaml
@@ -33,7 +32,7 @@ TINY = ("debug=tiny", "preprocess.size_hw=[32,32]", "trainer.precision=32-true",
 def train(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Train:
     """Runs `tools/train.py` in this process: exit code and standard error."""
     monkeypatch.chdir(tmp_path)
-    main = runpy.run_path(str(REPOSITORY / "tools" / "train.py"))["main"]
+    main = load_tool("train").main
 
     def run(*arguments: object) -> tuple[int, str]:
         code = run_command(main, [str(argument) for argument in arguments])

@@ -79,8 +79,8 @@ class Batch:
 
     Attributes:
         images: (b, h, w, 3) uint8, RGB; the network normalises them itself.
-        targets: detection: `BoxTargets`; classification: (b,) int64, or (b, c) float32 probabilities after mixing;
-            segmentation: (b, h, w) int64 with 255 for void.
+        targets: detection: `BoxTargets`; classification: (b,) int64; segmentation: (b, h, w) int64 with 255 for
+            void.
         items: one per image when evaluating, empty when training.
     """
 

@@ -18,6 +18,9 @@ from cvforge.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 HUB = "timm"
 ACCEPTED = f"{HUB} (downloaded by name), {weights_source.ACCEPTED}"
 WRAPPER_PREFIX = "model."
+CLASSIFIER_STD = 0.01
+"""Of a new last layer. timm's own start gives logits with a standard deviation up to 8 for some architectures, so that
+the first steps would only unlearn it."""
 
 
 def check_backbone(backbone: str) -> None:
@@ -40,7 +43,7 @@ def normalise_for(backbone: str) -> Normalise:
 def build_classifier(
     backbone: str, *, num_classes: int, weights: str | None, drop_rate: float, drop_path_rate: float
 ) -> nn.Module:
-    """A timm classifier; its last layer keeps the file's weights where the number of classes agrees, else it is random.
+    """A timm classifier; its last layer keeps the file's weights where the number of classes agrees, else it is new.
 
     Raises:
         ConfigError: timm has no such architecture.
@@ -53,10 +56,10 @@ def build_classifier(
         net = timm.create_model(backbone, num_classes=num_classes, pretrained=False, **rates)
     except TypeError as error:
         raise ConfigError(f"backbone {backbone}: cannot be built with {rates} ({error}); set the rates to 0") from error
-    if weights is None:
-        return net
-    tensors = classifier_tensors(weights, backbone=backbone)
-    load_fitting(net, tensors, where=weights, ignored=_other_classifier(net, tensors))
+    _start_small(net.get_classifier())
+    if weights is not None:
+        tensors = classifier_tensors(weights, backbone=backbone)
+        load_fitting(net, tensors, where=weights, ignored=_other_classifier(net, tensors))
     return net
 
 
@@ -113,6 +116,13 @@ def classifier_tensors(weights: str, *, backbone: str) -> dict[str, torch.Tensor
     if weights_source.is_file(weights):
         return weights_source.read_file(weights)
     raise CheckpointError(f"weights: found {weights!r}, accepted: {ACCEPTED}")
+
+
+def _start_small(classifier: nn.Module) -> None:
+    """Let a new last layer find all classes about equally likely."""
+    if isinstance(classifier, nn.Linear):
+        nn.init.normal_(classifier.weight, std=CLASSIFIER_STD)
+        nn.init.zeros_(classifier.bias)
 
 
 def _from_hub(backbone: str) -> dict[str, torch.Tensor]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import shutil
@@ -10,14 +9,13 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from types import ModuleType
 
 import cv2
 import numpy as np
 import pytest
 import torch
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, load_tool
 from cvforge.checkpoint import IDENTITY_KEY, NET_PREFIX, identity, write_checkpoint
 from cvforge.cli import run_command
 from cvforge.config import build
@@ -32,15 +30,6 @@ OVERRIDES = [
     "export.formats=[onnx]",
     "export.golden_images=2",
 ]
-
-
-def load_tool(name: str) -> ModuleType:
-    spec = importlib.util.spec_from_file_location(f"tool_{name}", REPOSITORY / "tools" / f"{name}.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import os
 import subprocess
 import sys
@@ -13,7 +12,7 @@ from types import ModuleType
 import pytest
 import yaml
 
-from conftest import REPOSITORY
+from conftest import REPOSITORY, load_tool
 from cvforge.cli import run_command
 from cvforge.config.catalog import runnable_configs
 from cvforge.config.load import load, resolved_yaml
@@ -26,12 +25,7 @@ Command = Callable[..., int]
 
 @pytest.fixture(scope="module")
 def train() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("train_tool", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    return load_tool("train")
 
 
 @pytest.fixture
