@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -125,7 +126,13 @@ def refuse_taken(folder: Path) -> None:
 
     Raises:
         RunExistsError: there is something in the folder already.
+        StorageError: the folder cannot be made.
     """
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if nearest.is_dir() and not os.access(nearest, os.W_OK):
+        raise StorageError(f"{folder}: {nearest} cannot be written; choose another folder with run.dir")
+    if nearest != folder.absolute() and not nearest.is_dir():
+        raise StorageError(f"{folder}: {nearest} is a file; choose another folder with run.dir")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise RunExistsError(
             f"{folder}: holds a run or other files already, and nothing in it is overwritten; continue it with "

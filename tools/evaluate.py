@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     from cvforge.cli import run_command
-    from cvforge.commands.options import add_model_options, count, open_chosen_model
+    from cvforge.commands.options import add_model_options, check_output, count, open_chosen_model
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
@@ -26,7 +26,8 @@ examples:
 A bundle holds no paths, so it has to be told where data are: by --run, or by --config and data.root.
 
 exit codes:
-  0 done     2 command line or config     4 data or image     5 checkpoint     7 bundle     11 inference runtime
+  0 done     2 command line or config     4 data or image     5 checkpoint     7 bundle     10 cannot write
+  11 inference runtime
 """
 
 
@@ -36,6 +37,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cvforge.commands.evaluate import evaluate_model
     from cvforge.commands.terminal import metric_table, stdout_console
 
+    if arguments.json is not None:
+        check_output(arguments.json, option="--json")
     model = open_chosen_model(arguments)
     with model.predictor:
         result = evaluate_model(
@@ -65,8 +68,12 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", type=Path, metavar="RUN_OR_BUNDLE", help="folder of a run or of a bundle")
     add("--split", default="val", choices=("val", "test", "train"), help="part of the data (default: %(default)s)")
-    add("--config", metavar="NAME", help="bundle: a config that says which data, with data.root=PATH")
-    add("--run", type=Path, metavar="RUN", help="bundle: a run that says which data")
+    add(
+        "--config",
+        metavar="NAME",
+        help="a config that says which data, with data.root=PATH (default: a run's own data)",
+    )
+    add("--run", type=Path, metavar="RUN", help="a run that says which data")
     add_model_options(parser)
     add("--limit", type=count, metavar="N", help="score N images only, spread evenly")
     add("--json", type=Path, metavar="FILE", help="write the scores there, too")

@@ -35,7 +35,12 @@ class OpenedModel:
 
 
 def open_model(
-    path: Path, *, checkpoint: str = "best", backend: str | None = None, precision: str | None = None, threads: int = 1
+    path: Path,
+    *,
+    checkpoint: str = "best",
+    backend: str | None = None,
+    precision: str | None = None,
+    threads: int | None = None,
 ) -> OpenedModel:
     """A run's checkpoint, or a bundle's model file.
 
@@ -44,7 +49,7 @@ def open_model(
         checkpoint: of a run: `best`, `last` or a path.
         backend: of a bundle: a name in `cvforge_edge.backends.BACKENDS`; None for the preferred one.
         precision: of a bundle: None for its first model that the backend runs.
-        threads: of a bundle: processor threads.
+        threads: of a bundle: processor threads; None for one.
 
     Raises:
         ConfigError: there is neither, or an option of the one is given for the other.
@@ -54,11 +59,13 @@ def open_model(
     if is_bundle(path):
         if checkpoint != "best":
             raise ConfigError(f"--checkpoint {checkpoint}: {path} is a bundle and holds no checkpoint; give a run")
-        predictor = Predictor.from_bundle(path, backend=backend, precision=precision, threads=threads)
+        predictor = Predictor.from_bundle(path, backend=backend, precision=precision, threads=threads or 1)
         chosen = " ".join(word for word in (precision, backend) if word)
         return OpenedModel(f"{path.name} {chosen}".strip(), predictor, None)
-    if backend or precision:
-        raise ConfigError(f"--backend, --precision: {path} is a run, whose checkpoint runs in PyTorch; give a bundle")
+    given = {"--backend": backend, "--precision": precision, "--threads": threads}
+    foreign = [option for option, value in given.items() if value is not None]
+    if foreign:
+        raise ConfigError(f"{', '.join(foreign)}: {path} is a run, whose checkpoint runs in PyTorch; give a bundle")
     run = require_run(path)
     return OpenedModel(f"{run.dir.name} {checkpoint}", run_predictor(run, checkpoint=checkpoint), run)
 

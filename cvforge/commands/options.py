@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import os
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from cvforge.errors import StorageError
 
 if TYPE_CHECKING:
     from cvforge.commands.model import OpenedModel
@@ -22,7 +26,20 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
     add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
-    add("--threads", type=count, default=1, metavar="N", help="bundle: processor threads (default: %(default)s)")
+    add("--threads", type=count, metavar="N", help="bundle: processor threads (default: 1)")
+
+
+def check_output(path: Path, *, option: str) -> None:
+    """Find out before hours of work whether a file can be written.
+
+    Raises:
+        StorageError: its folder is missing or closed to us.
+    """
+    folder = path.absolute().parent
+    if not folder.is_dir():
+        raise StorageError(f"{option} {path}: there is no folder {folder}; make it, or choose another")
+    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
+        raise StorageError(f"{option} {path}: cannot be written; choose another file")
 
 
 def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MISSING = "???"
+CACHES = ("none", "ram")
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant")
 TargetMapping = dict[str, Any]
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from cvforge_edge.types import ClassLabel, ClassScores
+from cvforge_edge.types import ClassLabel, ClassScores, Task
 
 
 class TopKAccuracy:
@@ -11,6 +11,7 @@ class TopKAccuracy:
     `top5` is left out when there are five classes or fewer: it would always be 1.
     """
 
+    task = Task.CLASSIFICATION
     primary = "top1"
 
     def __init__(self, labels: tuple[str, ...]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cvforge_edge.types import Detections
+from cvforge_edge.types import Detections, Task
 
 IOU_50, IOU_75 = 0, 5  # positions of 0.50 and 0.75 in COCO's ten thresholds 0.50:0.05:0.95
 AREA_ALL, AREA_SMALL, AREA_MEDIUM, AREA_LARGE = range(4)
@@ -27,6 +27,7 @@ class MeanAveragePrecision:
     except `map`, `map50`, `map75` and `mar100`, which are 0 when there is no object at all.
     """
 
+    task = Task.DETECTION
     primary = "map"
 
     def __init__(self, labels: tuple[str, ...], *, backend: str = "auto") -> None:

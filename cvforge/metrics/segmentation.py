@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap
+from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap, Task
 
 CountedPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -18,6 +18,7 @@ class MeanIoU:
     Source: Everingham et al. 2015, The Pascal VOC Challenge, section 4.3 (one confusion matrix over the data set).
     """
 
+    task = Task.SEGMENTATION
     primary = "miou"
 
     def __init__(self, labels: tuple[str, ...]) -> None:

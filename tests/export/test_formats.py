@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from cvforge.errors import ExportError
+from cvforge.export.formats import FORMATS
 from cvforge.export.onnx import store_weights_in_half, write_onnx
 from cvforge.export.tflite import write_tflite
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.wrap import GraphSpec, trace
-from cvforge_edge.backends import open_backend
+from cvforge_edge import manifest
+from cvforge_edge.backends import BACKENDS, open_backend
 from cvforge_edge.types import Task
 from export.tiny import LABELS, SIZE_HW, TinyDetector, tiny_net
 
@@ -24,6 +26,11 @@ SPEC = GraphSpec(Task.DETECTION, SIZE_HW, len(LABELS))
 
 def random_image() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (1, *SIZE_HW, 3)).astype(np.uint8)
+
+
+def test_every_format_of_a_manifest_can_be_written_and_read() -> None:
+    assert tuple(FORMATS) == manifest.FORMATS
+    assert all(manifest.FORMATS[i] == BACKENDS[entry.runtime].format for i, entry in enumerate(FORMATS.values()))
 
 
 class OneTensor(TinyDetector):

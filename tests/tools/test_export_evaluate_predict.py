@@ -155,6 +155,14 @@ def test_predict_annotates_a_video(tool: Run, bundle: Path, tmp_path: Path) -> N
         (["evaluate", "BUNDLE", "--run", "RUN", "--config", "cls_demo.yaml"], 2, "--config and --run: give one"),
         (["evaluate", "BUNDLE", "--checkpoint", "last"], 2, "is a bundle and holds no checkpoint"),
         (["evaluate", "RUN", "--backend", "litert"], 2, "is a run, whose checkpoint runs in PyTorch"),
+        (["evaluate", "RUN", "--threads", "3"], 2, "--threads: "),
+        (["evaluate", "RUN", "--json", "no/such/scores.json"], 10, "make it, or choose another"),
+        (["evaluate", "RUN", "--json", "photos"], 10, "--json photos: cannot be written"),
+        (
+            ["predict", "RUN", "--source", "photos", "--output", "o", "--precision", "fp16", "--threads", "4"],
+            2,
+            "--precision, --threads",
+        ),
         (["evaluate", "RUN", "model.width=2"], 2, "a trained model stays as it was trained"),
         (["evaluate", "RUN", "--split", "test"], 2, "data.test: the config names no such set"),
         (
@@ -169,6 +177,7 @@ def test_predict_annotates_a_video(tool: Run, bundle: Path, tmp_path: Path) -> N
             2,
             "format 'tflight' is unknown; accepted tflite, onnx",
         ),
+        (["export", "--run", "RUN", "--format", ","], 2, "no format given; accepted tflite, onnx"),
         (["export", "--run", "RUN", "--precision", "int4"], 2, "precision 'int4' is unknown; accepted fp32, fp16"),
         (["export", "--run", "RUN", "--output", "photos"], 2, "photos: exists and is not a bundle"),
         (["export", "--run", "RUN", "--output", "BUNDLE"], 6, "holds a bundle already; give another name, or --force"),
