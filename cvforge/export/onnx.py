@@ -35,17 +35,26 @@ def write_onnx(graph: TracedGraph, paths: Mapping[str, Path]) -> None:
     if unknown:
         raise ExportError(f"onnx: found precision {', '.join(sorted(unknown))}, accepted fp32, fp16")
     single = _converted(graph)
-    _drop_traces(single)
     for precision, path in paths.items():
         model = onnx.ModelProto()
         model.CopyFrom(single)
         if precision == "fp16":
             store_weights_in_half(model)
-        try:
-            onnx.checker.check_model(model, full_check=True)  # includes strict shape inference
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ExportError(f"{path.name}: the converted graph is not valid ONNX: {error}") from error
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        path.write_bytes(finish_onnx(model, where=path.name))
+
+
+def finish_onnx(model: onnx.ModelProto, *, where: str) -> bytes:
+    """The bytes of a graph that `onnx.checker` accepts, without traces of the machine that made it.
+
+    Raises:
+        ExportError: the graph is not valid; the message begins with `where`.
+    """
+    _drop_traces(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)  # includes strict shape inference
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{where}: the converted graph is not valid ONNX: {error}") from error
+    return model.SerializeToString(deterministic=True)
 
 
 def store_weights_in_half(model: onnx.ModelProto) -> None:

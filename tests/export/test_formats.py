@@ -146,7 +146,7 @@ def test_an_operator_without_onnx_form_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_operator_without_tflite_form_shows_the_converters_last_words(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"(?s)tflite: the converter ended with code 1; its last lines:\n  \|.*eigh"):
+    with pytest.raises(ExportError, match=r"(?s)tflite: the process ended with code 1; its last lines:\n  \|.*eigh"):
         write_tflite(trace(UsesFft(), SPEC), {"fp32": tmp_path / "a.tflite"})
     assert list(tmp_path.iterdir()) == []
 
