@@ -11,13 +11,14 @@ import numpy as np
 import numpy.typing as npt
 
 from cvforge.metrics.bootstrap import Counts, Resampler, Values
-from cvforge.metrics.resampled_precision import class_matches, resampled_map
+from cvforge.metrics.resampled_precision import MatchCollector, resampled_map
 from cvforge_edge.types import Detections
 
 IOU_50, IOU_75 = 0, 5  # positions of 0.50 and 0.75 in COCO's ten thresholds 0.50:0.05:0.95
 AREA_ALL, AREA_SMALL, AREA_MEDIUM, AREA_LARGE = range(4)
 MAX_DETECTIONS = 100  # per image and class: the last of COCO's three limits 1, 10, 100
 UNDEFINED = -1.0  # how COCO evaluation marks a cell without ground truth
+MATCHED_AT_ONCE = 100  # images whose matches are Python objects at the same time: they are large
 BACKENDS = ("auto", "hotcoco", "pycocotools")
 MetricState = dict[str, tuple[Detections, Detections]]
 
@@ -83,13 +84,18 @@ class MeanAveragePrecision:
         """Gives `map` of resampled sets of the images seen so far; see `cvforge.metrics.bootstrap`."""
         with _silence():
             evaluation = self._evaluation()
-            evaluation.params.areaRng, evaluation.params.areaRngLbl = [evaluation.params.areaRng[AREA_ALL]], ["all"]
-            evaluation.evaluate()
-        thresholds = len(evaluation.params.iouThrs)
-        matches = class_matches(evaluation.evalImgs, num_images=len(self._images), num_thresholds=thresholds)
+            params = evaluation.params
+            params.areaRng, params.areaRngLbl = [params.areaRng[AREA_ALL]], ["all"]
+            matches = MatchCollector(len(self._images), len(params.iouThrs))
+            for begin in range(0, len(self._images), MATCHED_AT_ONCE):
+                end = min(begin + MATCHED_AT_ONCE, len(self._images))
+                params.imgIds = list(range(begin + 1, end + 1))
+                evaluation.evaluate()
+                matches.add(evaluation.evalImgs)
+        classes = matches.by_class()
 
         def mean_average_precision(counts: Counts) -> Values:
-            return resampled_map(list(matches.values()), counts)
+            return resampled_map(classes, counts)
 
         return mean_average_precision
 

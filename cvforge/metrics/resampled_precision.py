@@ -36,42 +36,60 @@ class ClassMatches:
     objects: npt.NDArray[np.int64]
 
 
-def class_matches(
-    entries: Sequence[dict[str, Any] | None], *, num_images: int, num_thresholds: int
-) -> dict[int, ClassMatches]:
-    """Matches by category id, from the image entries of a COCO evaluation (`evalImgs`) of one area range.
+class MatchCollector:
+    """Turns the image entries of a COCO evaluation (`evalImgs`, of pycocotools or hotcoco) into arrays, part by part.
 
     Args:
-        entries: of pycocotools or hotcoco, with image ids 1..num_images.
-        num_images: in the data set.
+        num_images: in the data set; image ids are 1..num_images.
         num_thresholds: overlap thresholds of the evaluation.
     """
-    by_category: dict[int, list[dict[str, Any]]] = {}
-    for entry in entries:
-        if entry is not None:
-            by_category.setdefault(int(entry["category_id"]), []).append(entry)
-    return {
-        category: _join(found, num_images=num_images, num_thresholds=num_thresholds)
-        for category, found in sorted(by_category.items())
-    }
+
+    def __init__(self, num_images: int, num_thresholds: int) -> None:
+        self._num_images, self._shape = num_images, (num_thresholds, -1)
+        self._parts: dict[int, list[_ImageMatches]] = {}
+
+    def add(self, entries: Sequence[dict[str, Any] | None]) -> None:
+        """Take in the entries of some images, all of one area range."""
+        for entry in entries:
+            if entry is not None:
+                self._parts.setdefault(int(entry["category_id"]), []).append(self._compact(entry))
+
+    def by_class(self) -> list[ClassMatches]:
+        """The matches of each class that occurs."""
+        return [self._join(parts) for _, parts in sorted(self._parts.items())]
+
+    def _compact(self, entry: dict[str, Any]) -> _ImageMatches:
+        return _ImageMatches(
+            image=int(entry["image_id"]) - 1,
+            scores=np.asarray(entry["dtScores"], np.float64),
+            matched=np.asarray(entry["dtMatches"], np.float64).reshape(self._shape) > 0,
+            ignored=np.asarray(entry["dtIgnore"], np.bool_).reshape(self._shape),
+            objects=sum(not ignored for ignored in entry["gtIgnore"]),
+        )
+
+    def _join(self, parts: list[_ImageMatches]) -> ClassMatches:
+        parts = sorted(parts, key=lambda part: part.image)
+        images = np.array([part.image for part in parts])
+        objects = np.zeros(self._num_images, np.int64)
+        objects[images] = [part.objects for part in parts]
+        order = np.argsort(-np.concatenate([part.scores for part in parts]), kind="stable")
+        return ClassMatches(
+            images=np.repeat(images, [len(part.scores) for part in parts])[order],
+            matched=np.concatenate([part.matched for part in parts], axis=1)[:, order],
+            ignored=np.concatenate([part.ignored for part in parts], axis=1)[:, order],
+            objects=objects,
+        )
 
 
-def _join(entries: list[dict[str, Any]], *, num_images: int, num_thresholds: int) -> ClassMatches:
-    entries.sort(key=lambda entry: int(entry["image_id"]))
-    shape = (num_thresholds, -1)
-    scores = np.concatenate([np.asarray(entry["dtScores"], np.float64) for entry in entries])
-    matched = [np.asarray(entry["dtMatches"], np.float64).reshape(shape) > 0 for entry in entries]
-    ignored = [np.asarray(entry["dtIgnore"], np.bool_).reshape(shape) for entry in entries]
-    images = np.array([int(entry["image_id"]) - 1 for entry in entries])
-    objects = np.zeros(num_images, np.int64)
-    objects[images] = [np.count_nonzero(~np.asarray(entry["gtIgnore"], np.bool_)) for entry in entries]
-    order = np.argsort(-scores, kind="stable")
-    return ClassMatches(
-        images=np.repeat(images, [len(entry["dtScores"]) for entry in entries])[order],
-        matched=np.concatenate(matched, axis=1)[:, order],
-        ignored=np.concatenate(ignored, axis=1)[:, order],
-        objects=objects,
-    )
+@dataclass(frozen=True, eq=False)
+class _ImageMatches:
+    """The detections (d) of one class in one image: scores (d,), matched and ignored (t, d), and its objects that count."""
+
+    image: int
+    scores: npt.NDArray[np.float64]
+    matched: npt.NDArray[np.bool_]
+    ignored: npt.NDArray[np.bool_]
+    objects: int
 
 
 def resampled_map(classes: Sequence[ClassMatches], counts: npt.NDArray[np.int32]) -> npt.NDArray[np.float64]:
