@@ -89,6 +89,15 @@ class Run:
         """
         return str(self._data_record()["task"])
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprints of the data that the run used, by split; empty where a run has not noted them.
+
+        Raises:
+            CheckpointError: `data.json` is missing or damaged.
+        """
+        return dict(self._data_record()["fingerprints"])
+
     def checkpoint(self, which: str = "best") -> Path:
         """The path of the `best` or `last` checkpoint, which is there.
 
@@ -109,7 +118,8 @@ class Run:
     def _data_record(self) -> dict[str, Any]:
         try:
             record = json.loads(self.data.read_text(encoding="utf-8"))
-            return {"labels": record["labels"], "task": record["task"]}
+            fingerprints = dict(record.get("fingerprints", {}))
+            return {"labels": record["labels"], "task": record["task"], "fingerprints": fingerprints}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.data}: cannot be read ({error}); is {self.dir} a complete run folder?"

@@ -20,7 +20,9 @@ from cvforge.errors import ConfigError
 from cvforge.evaluation import spread_indices
 from cvforge.export.bundle import ExportReport, export_bundle
 from cvforge.export.folder import check_target
+from cvforge.export.model_card import DATA_FINGERPRINTS
 from cvforge.export.plan import ExportPlan
+from cvforge.export.score_tables import file_rows
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
 from cvforge_edge.manifest import name_problems
@@ -30,6 +32,8 @@ SPLIT = "val"
 SECTIONS = ("data", "export", "evaluation")
 PACKAGES = (
     "torch",
+    "torchvision",
+    "timm",
     "onnx",
     "onnxscript",
     "onnxruntime",
@@ -37,8 +41,10 @@ PACKAGES = (
     "ai-edge-litert",
     "ai-edge-quantizer",
     "numpy",
+    "opencv-python-headless",
+    "hotcoco",
+    "pycocotools",
 )
-BYTES_PER_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -99,6 +105,7 @@ def export_run(request: ExportRequest) -> ExportReport:
         data_fingerprint=dataset.fingerprint(),
         run_id=run.dir.name,
         provenance=_provenance(run, config, request.checkpoint),
+        intended_use=config.export.intended_use,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
@@ -110,22 +117,16 @@ def export_run(request: ExportRequest) -> ExportReport:
 def report_table(report: ExportReport) -> Table:
     """One row for the checkpoint and for each file: score, difference, size, time, worst error of a raw output."""
     reference, primary = report.reference, report.reference.primary
-    expected = reference.metrics[primary]
-    rows = [("checkpoint (PyTorch)", f"{expected:.4f}", "", "", f"{reference.latency_ms:.2f}", "")]
-    for verdict in report.verdicts:
-        value = verdict.metrics[primary]
-        rows.append(
-            (
-                verdict.model.path,
-                f"{value:.4f}",
-                f"{value - expected:+.4f}",
-                f"{verdict.model.size_bytes / BYTES_PER_MB:.2f}",
-                f"{verdict.latency_ms:.2f}",
-                f"{max(verdict.parity.values()):.1e}",
-            )
+    times_ms = [reference.latency_ms, *(verdict.latency_ms for verdict in report.verdicts)]
+    rows = [
+        (subject, score, difference, size_mb, f"{time_ms:.1f}", error)
+        for (subject, score, difference, size_mb, error), time_ms in zip(
+            file_rows(report.verdicts, reference), times_ms, strict=True
         )
-    columns = (report.manifest.name, primary, "difference", "MB", "ms an image", "worst output error")
-    return rows_table(f"{primary} on {report.manifest.metrics[0].split}, one thread", columns, rows)
+    ]
+    columns = (report.manifest.name, primary, "difference", "MB", "ms", "output error")
+    level = "" if reference.interval is None else f" with {reference.interval.level:.0%} intervals"
+    return rows_table(f"{primary} on {report.manifest.metrics[0].split}{level}, one thread", columns, rows)
 
 
 def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
@@ -138,6 +139,7 @@ def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
         "config": config.run.name,
         "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
         "checkpoint": Path(checkpoint).name,
+        DATA_FINGERPRINTS: run.fingerprints,
         "python": ".".join(str(number) for number in sys.version_info[:3]),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }

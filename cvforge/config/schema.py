@@ -130,6 +130,7 @@ class ExportSection:
     metric_budget: dict[str, float] = field(default_factory=lambda: {"fp32": 0.001, "fp16": 0.002})
     tensor_tolerance: dict[str, float] = field(default_factory=lambda: {"fp32": 1e-3, "fp16": 2e-2})  # of output range
     golden_images: int = 4
+    intended_use: str | None = None  # for what, by whom and where: goes into the model card
 
 
 @dataclass

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -11,20 +10,23 @@ from typing import Protocol
 
 from torch import nn
 
-from cvforge.evaluation import spread_indices
+from cvforge.evaluation import evaluate, spread_indices
 from cvforge.export.folder import whole_folder
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.golden import choose_golden
 from cvforge.export.latency import median_latency_ms
+from cvforge.export.measurements import write_measurements
 from cvforge.export.model_card import model_card
 from cvforge.export.parity import collect_raw_outputs
 from cvforge.export.plan import ExportPlan
+from cvforge.export.reference import EvidenceMetric, StatisticsPredictor
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.verify import Reference, Scoring, Verdict, judge, require_budget
 from cvforge.export.wrap import trace
 from cvforge_edge.backends import open_backend
 from cvforge_edge.bundle import describe_file, describe_model, open_bundle
 from cvforge_edge.golden import GOLDEN_FOLDER, write_golden
+from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, ModelFile, write_manifest
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
@@ -92,6 +94,7 @@ def export_bundle(
         manifest = _write_texts(draft, plan, golden_files, reference=reference, verdicts=verdicts)
         for model in models:
             run_self_test(open_bundle(draft), backend=FORMATS[model.format].runtime, precision=model.precision)
+    write_measurements(target, _measured(reference, verdicts))
     return ExportReport(target, manifest, reference, tuple(verdicts))
 
 
@@ -112,7 +115,10 @@ def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, stages: Stages) -
 
 def _measure_checkpoint(checkpoint: Predictor, scoring: Scoring, *, stages: Stages) -> Reference:
     dataset = scoring.dataset
-    metrics = scoring.score(checkpoint, progress=stages("score the checkpoint"))
+    noting = StatisticsPredictor(checkpoint, scoring.postprocess)
+    metric = EvidenceMetric(scoring.metric, len(checkpoint.manifest.labels))
+    progress = stages("score the checkpoint")
+    metrics = evaluate(noting, dataset, metric, progress=progress, limit=scoring.limit)
     preprocess = checkpoint.manifest.preprocess
     inputs = [preprocess.apply(dataset[i].image_bgr)[0] for i in spread_indices(len(dataset), PARITY_IMAGES)]
     return Reference(
@@ -121,6 +127,9 @@ def _measure_checkpoint(checkpoint: Predictor, scoring: Scoring, *, stages: Stag
         metrics=metrics,
         primary=scoring.metric.primary,
         latency_ms=median_latency_ms(checkpoint.backend, inputs[0][None]),
+        resamples=scoring.resamples(),
+        statistics=noting.statistics,
+        evidence=metric.evidence,
     )
 
 
@@ -133,12 +142,20 @@ def _write_texts(
     draft: Path, plan: ExportPlan, golden_files: Sequence[str], *, reference: Reference, verdicts: Sequence[Verdict]
 ) -> Manifest:
     """The manifest and the model card, which lists what is in the manifest and is listed there itself."""
-    scores = {CHECKPOINT: reference.metrics, **{verdict.model.path: verdict.metrics for verdict in verdicts}}
+    scores = {CHECKPOINT: (reference.metrics, reference.interval)}
+    scores |= {verdict.model.path: (verdict.metrics, verdict.interval) for verdict in verdicts}
     draft_manifest = replace(
         plan.manifest(),
         files=tuple(verdict.model for verdict in verdicts),
-        metrics=tuple(_entry(subject, values, reference, plan) for subject, values in scores.items()),
-        provenance={**plan.provenance, "measured": _measured(verdicts)},
+        metrics=tuple(
+            _entry(subject, values, interval, plan=plan, primary=reference.primary)
+            for subject, (values, interval) in scores.items()
+        ),
+        reference_statistics=reference.statistics.to_value() if reference.statistics is not None else {},
+        provenance={
+            **plan.provenance,
+            "worst_output_error": {verdict.model.path: dict(verdict.parity) for verdict in verdicts},
+        },
     )
     card = model_card(draft_manifest, verdicts, reference=reference, plan=plan)
     (draft / MODEL_CARD_NAME).write_text(card, encoding="utf-8", newline="\n")
@@ -150,21 +167,21 @@ def _write_texts(
     return manifest
 
 
-def _entry(subject: str, values: Mapping[str, float], reference: Reference, plan: ExportPlan) -> MetricEntry:
+def _entry(
+    subject: str, values: Mapping[str, float], interval: ScoreInterval | None, *, plan: ExportPlan, primary: str
+) -> MetricEntry:
     return MetricEntry(
         subject=subject,
         split=plan.split,
-        primary=reference.primary,
+        primary=primary,
         values=dict(values),
         data_fingerprint=plan.data_fingerprint,
         run_id=plan.run_id,
+        interval=interval,
     )
 
 
-def _measured(verdicts: Sequence[Verdict]) -> dict[str, object]:
-    """What was measured besides the metric, on which kind of machine."""
-    return {
-        "machine": f"{platform.system()} {platform.machine()}, one thread",
-        "latency_ms_p50": {verdict.model.path: round(verdict.latency_ms, 3) for verdict in verdicts},
-        "worst_output_error": {verdict.model.path: dict(verdict.parity) for verdict in verdicts},
-    }
+def _measured(reference: Reference, verdicts: Sequence[Verdict]) -> dict[str, object]:
+    """What is another number each time it is measured; it never goes into the bundle."""
+    latency_ms = {CHECKPOINT: reference.latency_ms, **{verdict.model.path: verdict.latency_ms for verdict in verdicts}}
+    return {"latency_ms_p50": {subject: round(value, 3) for subject, value in latency_ms.items()}}

@@ -35,6 +35,7 @@ class ExportPlan:
         run_id: training run that the network comes from.
         provenance: config hash, commit, versions; plain JSON without paths of this machine.
         version: grows with every release of `name`.
+        intended_use: for what, by whom and where, in the words of the makers; None where they say nothing.
 
     Raises:
         ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
@@ -55,6 +56,7 @@ class ExportPlan:
     run_id: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    intended_use: str | None = None
 
     def __post_init__(self) -> None:
         problems = _name_problems("format", self.formats, tuple(FORMATS))

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any, Union
 
 from cvforge_edge.errors import BundleError, SpecError
+from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.labels import label_problems
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
@@ -80,6 +81,7 @@ class MetricEntry:
         values: name -> score, for instance `map50` -> 0.87.
         data_fingerprint: fingerprint of the data set that was scored.
         run_id: training run that the checkpoint comes from.
+        interval: confidence interval of the primary value, or None where there is none.
     """
 
     subject: str
@@ -88,10 +90,16 @@ class MetricEntry:
     values: Mapping[str, float]
     data_fingerprint: str
     run_id: str
+    interval: ScoreInterval | None = None
 
     def __post_init__(self) -> None:
         if self.primary not in self.values:
             raise SpecError(f"primary: found {self.primary!r}, accepted one of {', '.join(self.values) or 'no values'}")
+
+    def to_value(self) -> dict[str, Any]:
+        """Plain values for JSON; `interval` only where there is one."""
+        value = {**vars(self), "values": dict(self.values), "interval": self.interval and vars(self.interval)}
+        return {key: entry for key, entry in value.items() if entry is not None}
 
 
 @dataclass(frozen=True)
@@ -159,7 +167,7 @@ class Manifest:
                 "outputs": dict(self.outputs),
                 "postprocess": dict(vars(self.postprocess)),
                 "files": [dict(vars(file)) for file in self.files],
-                "metrics": [{**vars(entry), "values": dict(entry.values)} for entry in self.metrics],
+                "metrics": [entry.to_value() for entry in self.metrics],
                 "reference_statistics": dict(self.reference_statistics),
                 "provenance": dict(self.provenance),
             }

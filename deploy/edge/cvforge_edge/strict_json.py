@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import sys
 from collections.abc import Sequence
 from typing import Any
 
@@ -18,7 +19,9 @@ def parse_strict(text: str) -> Any:
         ValueError: not JSON, a key given twice, NaN, Infinity or a number too large for a float, or nested too deep.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:
         raise ValueError("nested too deep to read") from None
     _check_depth(value, MAX_DEPTH)
@@ -91,6 +94,14 @@ class Fields:
         for index, value in wrong:
             self._note(f"{self.path(name)}[{index}]", value, "a whole number")
         return None if values is None or wrong else tuple(values)
+
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """A list of finite numbers."""
+        values = self._take(name, list, "a list of numbers")
+        wrong = [(i, v) for i, v in enumerate(values or ()) if not isinstance(v, (int, float)) or isinstance(v, bool)]
+        for index, value in wrong:
+            self._note(f"{self.path(name)}[{index}]", value, "a number")
+        return None if values is None or wrong else tuple(float(value) for value in values)
 
     def mapping(self, name: str, kinds: type | tuple[type, ...], expected: str) -> dict[str, Any] | None:
         """An object of free keys whose values are all of the given kinds."""
@@ -186,6 +197,14 @@ def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError(f"{digits} is too large for a number")
+    return value
+
+
+def _whole(digits: str) -> int:
+    """Whole numbers are used as floats here and there, so they must fit into one."""
+    value = int(digits)
+    if abs(value) > sys.float_info.max:
+        raise ValueError(f"{_shortened(digits)} is too large for a number")
     return value
 
 
