@@ -56,6 +56,13 @@ class Predictor:
             BackendError: no fitting runtime is installed, or it cannot load the model.
         """
         bundle = open_bundle(folder, trust=trust)
+        return cls.of_bundle(bundle, backend=backend, precision=precision, threads=threads)
+
+    @classmethod
+    def of_bundle(
+        cls, bundle: Bundle, *, backend: str | None = None, precision: str | None = None, threads: int = 1
+    ) -> Predictor:
+        """Load a model of a bundle that is open already; otherwise as `from_bundle`."""
         model, name = choose_model(bundle, backend=backend, precision=precision)
         return cls(open_backend(name, bundle.path_of(model), threads=threads), bundle.manifest)
 

@@ -12,9 +12,9 @@ import numpy as np
 from cvforge_edge.backends import BACKENDS, open_backend
 from cvforge_edge.backends.table import BUILTIN_SUFFIX
 from cvforge_edge.bundle import Bundle
-from cvforge_edge.errors import BackendError, SelfTestError, SpecError
+from cvforge_edge.errors import BackendError, BundleError, SelfTestError, SpecError
 from cvforge_edge.golden import GOLDEN_FOLDER, Golden, GoldenItem, Tolerance, read_golden
-from cvforge_edge.manifest import ModelFile
+from cvforge_edge.manifest import ModelFile, problem_list
 from cvforge_edge.match import prediction_problems
 from cvforge_edge.postprocess import postprocess
 from cvforge_edge.predictor import Predictor, choose_model
@@ -90,6 +90,7 @@ def run_self_test(
     model, name = choose_model(bundle, backend=backend, precision=precision)
     golden = read_golden(bundle.folder / GOLDEN_FOLDER, task=bundle.manifest.task)
     tolerance = _tolerance(golden, model, folder=bundle.folder)
+    _check_fit(golden, bundle)
     failures: list[str] = []
     for candidate in _candidates(name):
         errors, problems = _replay(bundle, model, golden, tolerance, backend=candidate, threads=threads)
@@ -123,6 +124,29 @@ def _tolerance(golden: Golden, model: ModelFile, *, folder: Path) -> Tolerance:
             f"{', '.join(golden.tolerances)}; export the bundle again"
         )
     return golden.tolerances[model.precision]
+
+
+def _check_fit(golden: Golden, bundle: Bundle) -> None:
+    """Refuse vectors of another model before any model is loaded."""
+    manifest = bundle.manifest
+    shape = (*manifest.preprocess.size_hw, 3)
+    problems = []
+    for number, item in enumerate(golden.items):
+        if item.input_u8.shape != shape or item.input_u8.dtype != np.uint8:
+            found = f"{item.input_u8.shape} {item.input_u8.dtype}"
+            problems.append(f"image {number}: prepared image is {found}, expected {shape} uint8")
+        if sorted(item.outputs) != sorted(manifest.outputs):
+            problems.append(
+                f"image {number}: found outputs {sorted(item.outputs)}, expected {sorted(manifest.outputs)}"
+            )
+        problems += [
+            f"image {number}: output {role!r} is not made of finite numbers"
+            for role, output in item.outputs.items()
+            if output.dtype != np.float32 or not output.size or not np.isfinite(output).all()
+        ]
+    if problems:
+        problems.append("export the bundle again")
+        raise BundleError(problem_list(f"{bundle.folder}: golden vectors", problems))
 
 
 def _replay(

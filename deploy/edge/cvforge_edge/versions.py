@@ -7,6 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
+from cvforge_edge.draft_folder import flush
 from cvforge_edge.errors import SignatureError, StorageError
 from cvforge_edge.manifest import name_problems
 from cvforge_edge.plain_file import read_plain_file
@@ -100,15 +101,7 @@ def _write(path: Path, versions: dict[str, int]) -> None:
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
-    _sync_folder(path.parent)
-
-
-def _sync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(path.parent)
 
 
 @contextlib.contextmanager
