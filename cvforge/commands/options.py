@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -22,6 +23,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
     add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
+    add("--trust", type=Path, metavar="PATH", help="bundle: folder of *.pub files, or one: only what they have signed")
     add("--threads", type=count, default=1, metavar="N", help="bundle: processor threads (default: %(default)s)")
 
 
@@ -35,4 +37,5 @@ def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:
         backend=arguments.backend,
         precision=arguments.precision,
         threads=arguments.threads,
+        trust=arguments.trust,
     )

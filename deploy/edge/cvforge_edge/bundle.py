@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -64,13 +65,20 @@ def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundl
     folder = Path(folder)
     data = read_manifest_bytes(folder)
     manifest, signers = vouched_manifest(data, read_signature(folder), trust=trust, folder=folder)
-    problems = [problem for file in manifest.files for problem in _file_problems(folder, file)]
-    if trust is not None:
-        problems += [f"{path}: not listed in the signed manifest; remove it" for path in _unlisted(folder, manifest)]
-    if problems:
-        problems.append("copy the bundle again, or export it again")
-        raise BundleError(problem_list(str(folder), problems))
+    _check_files(folder, manifest, unlisted=[] if trust is None else _unlisted(folder, manifest))
     return Bundle(folder, manifest, signers)
+
+
+def open_bundle_to_sign(folder: Path | str) -> Bundle:
+    """Check a bundle as its signer must: whole, and nothing in it unlisted; whatever signature it has is not looked at.
+
+    Raises:
+        BundleError: as in `open_bundle`.
+    """
+    folder = Path(folder)
+    manifest, _ = vouched_manifest(read_manifest_bytes(folder), None, trust=None, folder=folder)
+    _check_files(folder, manifest, unlisted=_unlisted(folder, manifest))
+    return Bundle(folder, manifest)
 
 
 def vouched_manifest(
@@ -120,6 +128,16 @@ def file_sha256(path: Path | str) -> str:
 
 def _measure(path: Path) -> tuple[int, str]:
     return path.stat().st_size, file_sha256(path)
+
+
+def _check_files(folder: Path, manifest: Manifest, *, unlisted: Sequence[str]) -> None:
+    problems = [problem for file in manifest.files for problem in _file_problems(folder, file)]
+    problems += [
+        f"{path}: not listed in the manifest; a signed bundle holds nothing else, remove it" for path in unlisted
+    ]
+    if problems:
+        problems.append("copy the bundle again, or export it again")
+        raise BundleError(problem_list(str(folder), problems))
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> list[str]:
