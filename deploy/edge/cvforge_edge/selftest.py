@@ -14,7 +14,7 @@ from cvforge_edge.backends.table import BUILTIN_SUFFIX
 from cvforge_edge.bundle import Bundle
 from cvforge_edge.errors import BackendError, BundleError, SelfTestError, SpecError
 from cvforge_edge.golden import GOLDEN_FOLDER, Golden, GoldenItem, Tolerance, read_golden
-from cvforge_edge.manifest import ModelFile, problem_list
+from cvforge_edge.manifest import Manifest, ModelFile, problem_list
 from cvforge_edge.match import prediction_problems
 from cvforge_edge.postprocess import postprocess
 from cvforge_edge.predictor import Predictor, choose_model
@@ -119,34 +119,41 @@ def _notes(asked: str, passed: str, failures: list[str]) -> tuple[str, ...]:
 
 def _tolerance(golden: Golden, model: ModelFile, *, folder: Path) -> Tolerance:
     if model.precision not in golden.tolerances:
-        raise SelfTestError(
+        raise BundleError(
             f"{folder}: no tolerance for {model.precision} in the golden vectors; found "
-            f"{', '.join(golden.tolerances)}; export the bundle again"
+            f"{', '.join(golden.tolerances) or 'none'}; export the bundle again"
         )
     return golden.tolerances[model.precision]
 
 
 def _check_fit(golden: Golden, bundle: Bundle) -> None:
-    """Refuse vectors of another model before any model is loaded."""
-    manifest = bundle.manifest
-    shape = (*manifest.preprocess.size_hw, 3)
-    problems = []
-    for number, item in enumerate(golden.items):
-        if item.input_u8.shape != shape or item.input_u8.dtype != np.uint8:
-            found = f"{item.input_u8.shape} {item.input_u8.dtype}"
-            problems.append(f"image {number}: prepared image is {found}, expected {shape} uint8")
-        if sorted(item.outputs) != sorted(manifest.outputs):
-            problems.append(
-                f"image {number}: found outputs {sorted(item.outputs)}, expected {sorted(manifest.outputs)}"
-            )
-        problems += [
-            f"image {number}: output {role!r} is not made of finite numbers"
-            for role, output in item.outputs.items()
-            if output.dtype != np.float32 or not output.size or not np.isfinite(output).all()
-        ]
+    """Refuse vectors that cannot be of this model before any model is loaded."""
+    found = [(number, _fit_problems(item, bundle.manifest)) for number, item in enumerate(golden.items)]
+    problems = [f"image {number}: {problem}" for number, problems in found for problem in problems]
     if problems:
-        problems.append("export the bundle again")
-        raise BundleError(problem_list(f"{bundle.folder}: golden vectors", problems))
+        raise BundleError(problem_list(f"{bundle.folder}: golden vectors", [*problems, "export the bundle again"]))
+
+
+def _fit_problems(item: GoldenItem, manifest: Manifest) -> list[str]:
+    input_u8, geometry = manifest.preprocess.apply(item.image_bgr)
+    if item.input_u8.shape != input_u8.shape or item.input_u8.dtype != np.uint8:
+        return [f"prepared image is {item.input_u8.shape} {item.input_u8.dtype}, expected {input_u8.shape} uint8"]
+    if sorted(item.outputs) != sorted(manifest.outputs):
+        return [f"found outputs {sorted(item.outputs)}, expected {sorted(manifest.outputs)}"]
+    arrays = {f"output {role!r}": output for role, output in item.outputs.items()}
+    arrays |= {f"prediction {name!r}": value for name, value in vars(item.prediction).items() if value is not None}
+    problems = [f"{name} holds other than finite numbers" for name, array in arrays.items() if not _is_finite(array)]
+    if problems:
+        return problems
+    try:
+        postprocess(dict(item.outputs), manifest.postprocess, geometry)
+    except SpecError as error:
+        return [str(error)]
+    return []
+
+
+def _is_finite(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind in "biuf" and bool(np.isfinite(array).all())
 
 
 def _replay(
