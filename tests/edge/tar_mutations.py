@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from cvforge_edge.tar_format import tar_header
 from edge.mutations import Files, flipped, zip_of
 
+
 def archive_mutations(data: bytes, files: Files) -> Iterator[tuple[str, bytes]]:
     """Archives: every block touched, lengths changed, and what an attacker or another program would make of a bundle."""
     for block in range(0, len(data), 512):

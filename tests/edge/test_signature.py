@@ -34,11 +34,26 @@ def test_openssl_verifies_a_signature_with_the_public_file(tmp_path: Path) -> No
     (tmp_path / "message").write_bytes(b"DSSEv1 %d %s %d %s" % (len(kind), kind, len(payload), payload))
     (tmp_path / "signature").write_bytes(base64.b64decode(envelope["signatures"][0]["sig"]))
     (tmp_path / "key.pub").write_text(format_public_key(public_bytes(KEY)))
-    command = "openssl pkeyutl -verify -pubin -inkey key.pub -rawin -in message -sigfile signature".split()
+    command = [
+        "openssl",
+        "pkeyutl",
+        "-verify",
+        "-pubin",
+        "-inkey",
+        "key.pub",
+        "-rawin",
+        "-in",
+        "message",
+        "-sigfile",
+        "signature",
+    ]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout.strip()) == (0, "Signature Verified Successfully"), done.stderr
     der = subprocess.run(
-        "openssl pkey -pubin -in key.pub -outform DER".split(), cwd=tmp_path, capture_output=True, check=True
+        ["openssl", "pkey", "-pubin", "-in", "key.pub", "-outform", "DER"],
+        cwd=tmp_path,
+        capture_output=True,
+        check=True,
     ).stdout
     digest = subprocess.run(["sha256sum"], input=der, capture_output=True, check=True).stdout.decode().split()[0]
     assert envelope["signatures"][0]["keyid"] == digest
@@ -55,7 +70,7 @@ def test_a_bundle_tells_who_signed_it(make_bundle) -> None:
     folder = make_bundle(formats=("onnx",), golden=False)
     assert open_bundle(folder).signers == ()
     sign_folder(folder, KEY)
-    assert [str(key) for key in open_bundle(folder, trust=trusting(KEY)).signers] == ["maker (34750f98bd59fcfc)"]
+    assert [str(key) for key in open_bundle(folder, trust=trusting(KEY)).signers] == ["maker (fd110d301d2f077d)"]
     assert open_bundle(folder).signers == ()
 
 
@@ -63,7 +78,7 @@ def test_the_signature_is_asked_before_the_manifest_is_parsed(make_bundle, monke
     folder = make_bundle(formats=("onnx",), golden=False)
     sign_folder(folder, OTHER)
     monkeypatch.setattr("cvforge_edge.bundle.decode_manifest", lambda *_, **__: pytest.fail("the manifest was parsed"))
-    with pytest.raises(SignatureError, match="signed by unknown key 6b37be") as caught:
+    with pytest.raises(SignatureError, match="signed by unknown key 47dea5") as caught:
         open_bundle(folder, trust=trusting(KEY))
     assert caught.value.exit_code == 7
 
@@ -87,11 +102,7 @@ def test_one_wrong_signature_among_two_spoils_both() -> None:
 def test_without_the_library_a_signature_is_not_taken_on_trust(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "cryptography.hazmat.primitives.asymmetric.ed25519", None)
     with pytest.raises(UsageError, match="cannot be checked here .*; pip install cryptography"):
-        check_signature(b"manifest", envelope_of_cached(), trust=trusting(KEY), where="bundle")
-
-
-def envelope_of_cached() -> bytes:
-    return envelope_of(b"manifest", [KEY])
+        check_signature(b"manifest", envelope_of(b"manifest", [KEY]), trust=trusting(KEY), where="bundle")
 
 
 def test_who_signs_must_see_a_bundle_without_foreign_files(make_bundle) -> None:
@@ -149,7 +160,7 @@ def test_a_trust_store_that_trusts_nobody_is_refused(tmp_path: Path) -> None:
         read_trust(tmp_path / "missing")
     for name in ("a", "b"):
         (tmp_path / f"{name}.pub").write_text(public_pem(KEY))
-    with pytest.raises(UsageError, match=r"b\.pub: the same key as a \("):
+    with pytest.raises(UsageError, match=r"b\.pub: the same key as a$"):
         read_trust(tmp_path)
 
 

@@ -12,15 +12,22 @@ from cryptography.hazmat.primitives.asymmetric import ec
 
 from conftest import REPOSITORY, load_tool
 from cvforge.cli import run_command
-from cvforge.errors import ConfigError, RunExistsError
+from cvforge.errors import ConfigError, RunExistsError, StorageError
 from cvforge.export.sign import make_key, read_key
-from cvforge_edge.archive import unpack_bundle
 from cvforge_edge.bundle import open_bundle
 from cvforge_edge.trust import read_trust
-from export.tiny import export_tiny, tiny_plan
 from cvforge_edge.types import Task
+from edge.conftest import build_bundle
+from export.tiny import export_tiny, tiny_plan
 
 SECRET = "correct horse"
+ONNX_PLAN = tiny_plan(Task.CLASSIFICATION, formats=("onnx",), precisions=("fp32",))
+
+
+@pytest.fixture
+def signable(tmp_path: Path) -> Path:
+    """An unsigned bundle."""
+    return build_bundle(tmp_path / "signable", "detector", formats=("onnx",), golden=True)
 
 
 @pytest.fixture
@@ -80,7 +87,7 @@ def test_a_name_that_is_no_key_is_refused(tmp_path: Path, name: str) -> None:
         make_key(tmp_path / name, passphrase=None)
 
 
-def test_a_passphrase_is_needed_and_shown_nowhere(tool, tmp_path: Path, monkeypatch, make_signable) -> None:
+def test_a_passphrase_is_needed_and_shown_nowhere(tool, tmp_path: Path, monkeypatch, signable) -> None:
     monkeypatch.setenv("CVFORGE_KEY_PASSPHRASE", SECRET)
     code, out, err = tool("keygen", "--output", "k.key")
     assert code == 0, err
@@ -90,16 +97,16 @@ def test_a_passphrase_is_needed_and_shown_nowhere(tool, tmp_path: Path, monkeypa
     assert SECRET not in text + out + err
     assert SECRET not in repr(read_key(tmp_path / "k.key", passphrase=SECRET.encode()))
     monkeypatch.setenv("CVFORGE_KEY_PASSPHRASE", "wrong")
-    assert tool("sign", "--bundle", make_signable, "--key", "k.key")[::2] == (
+    assert tool("sign", "--bundle", signable, "--key", "k.key")[::2] == (
         2,
         "error: --key k.key: wrong passphrase, or damaged\n",
     )
     monkeypatch.delenv("CVFORGE_KEY_PASSPHRASE")
-    code, _, err = tool("sign", "--bundle", make_signable, "--key", "k.key")
+    code, _, err = tool("sign", "--bundle", signable, "--key", "k.key")
     assert (code, "set CVFORGE_KEY_PASSPHRASE, or run this at a terminal" in err) == (2, True)
-    assert not (make_signable / "signature.json").exists()
+    assert not (signable / "signature.json").exists()
     monkeypatch.setenv("CVFORGE_KEY_PASSPHRASE", SECRET)
-    assert tool("sign", "--bundle", make_signable, "--key", "k.key")[0] == 0
+    assert tool("sign", "--bundle", signable, "--key", "k.key")[0] == 0
 
 
 @pytest.mark.parametrize("kind", ["missing", "empty", "public", "curve"])
@@ -129,32 +136,42 @@ def test_a_key_that_others_can_read_is_noticed(tmp_path: Path, caplog) -> None:
     assert "other users of this machine can read this private key; run chmod 600" in caplog.text
 
 
-def test_the_way_of_a_bundle_from_maker_to_device(tool, tmp_path: Path, make_signable) -> None:
+def test_the_way_of_a_bundle_from_maker_to_device(tool, tmp_path: Path, signable) -> None:
     assert tool("keygen", "--output", "keys/team-a.key")[0] == 0
-    assert tool("verify", "--bundle", make_signable, "--trust", "keys")[0] == 7
-    assert tool("sign", "--bundle", make_signable, "--key", "keys/team-a.key")[0] == 0
-    code, _, err = tool("sign", "--bundle", make_signable, "--key", "keys/team-a.key")
+    assert tool("verify", "--bundle", signable, "--trust", "keys")[0] == 7
+    assert tool("sign", "--bundle", signable, "--key", "keys/team-a.key")[0] == 0
+    code, _, err = tool("sign", "--bundle", signable, "--key", "keys/team-a.key")
     assert (code, "is signed already; --force replaces the signature" in err) == (6, True)
-    first = (make_signable / "signature.json").read_bytes()
-    assert tool("sign", "--bundle", make_signable, "--key", "keys/team-a.key", "--force")[0] == 0
-    assert (make_signable / "signature.json").read_bytes() == first  # ed25519 draws no random numbers
-    code, out, _ = tool("verify", "--bundle", make_signable, "--trust", "keys/team-a.pub")
+    first = (signable / "signature.json").read_bytes()
+    assert tool("sign", "--bundle", signable, "--key", "keys/team-a.key", "--force")[0] == 0
+    assert (signable / "signature.json").read_bytes() == first  # ed25519 draws no random numbers
+    code, out, _ = tool("verify", "--bundle", signable, "--trust", "keys/team-a.pub")
     assert code == 0
     assert "version 1: " in out
     assert "signed by team-a (" in out
-    assert tool("pack", "--bundle", make_signable, "--output", "b.tar", "--trust", "keys")[0] == 0
-    assert tool("pack", "--bundle", make_signable, "--output", "b.tar")[0] == 6
+    assert tool("pack", "--bundle", signable, "--output", "b.tar", "--trust", "keys")[0] == 0
+    assert tool("pack", "--bundle", signable, "--output", "b.tar")[0] == 6
     assert tool("unpack", "--archive", "b.tar", "--output", "copy", "--trust", "keys")[0] == 0
-    assert open_bundle("copy", trust=read_trust("keys")).manifest == open_bundle(make_signable).manifest
+    assert open_bundle("copy", trust=read_trust("keys")).manifest == open_bundle(signable).manifest
     tool("keygen", "--output", "others/team-b.key")
     code, _, err = tool("unpack", "--archive", "b.tar", "--output", "again", "--trust", "others")
     assert (code, "signed by unknown key" in err, Path("again").exists()) == (7, True, False)
 
 
-def test_an_export_is_signed_as_its_last_step_or_there_is_none(tmp_path: Path) -> None:
+def test_an_export_is_signed_as_its_last_step(tmp_path: Path) -> None:
     key = make_key(tmp_path / "a.key", passphrase=None)
-    plan = tiny_plan(Task.CLASSIFICATION, formats=("onnx",), precisions=("fp32",))
-    report = export_tiny(Task.CLASSIFICATION, tmp_path / "bundle", plan=plan, keys=(key,))
+    report = export_tiny(Task.CLASSIFICATION, tmp_path / "bundle", plan=ONNX_PLAN, keys=(key,))
     (signer,) = open_bundle(report.folder, trust=read_trust(tmp_path)).signers
     assert signer.key_id == key.key_id
-    (tmp_path / "bundle").rename(tmp_path / "kept")
+
+
+def test_an_export_that_cannot_be_signed_leaves_nothing(tmp_path: Path, monkeypatch) -> None:
+    key = make_key(tmp_path / "a.key", passphrase=None)
+
+    def fail(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr("cvforge.export.sign.format_envelope", fail)
+    with pytest.raises(StorageError):
+        export_tiny(Task.CLASSIFICATION, tmp_path / "out" / "bundle", plan=ONNX_PLAN, keys=(key,))
+    assert list((tmp_path / "out").iterdir()) == []
