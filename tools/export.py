@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,10 +12,20 @@ from types import FrameType
 
 try:
     from cvforge.cli import run_command
+    from cvforge.commands.keys import add_key_option
     from cvforge.commands.options import count
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
+
+COMMANDS = {
+    "keygen": "cvforge.commands.keygen",
+    "sign": "cvforge.commands.sign",
+    "verify": "cvforge.commands.verify",
+    "pack": "cvforge.commands.pack",
+    "unpack": "cvforge.commands.unpack",
+}
+"""Sub-command -> module with `main(arguments) -> exit code`; without one, a run is exported."""
 
 EXAMPLES = """\
 what happens:
@@ -30,6 +41,12 @@ examples:
   python tools/export.py --run runs/det_bccd-20261123-101500 --force export.metric_budget.fp16=0.005
   python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
 
+  python tools/export.py --run runs/det_bccd-20261123-101500 --model-version 3 --sign ~/keys/team-a.key
+
+with a finished bundle (each has its own --help):
+  keygen, sign, verify     python tools/export.py keygen --output ~/keys/team-a.key
+  pack, unpack             python tools/export.py pack --bundle bundles/det_bccd
+
 then:
   python deploy/edge/run_camera.py --bundle bundles/det_bccd --self-test --source 0 --show
   python tools/evaluate.py bundles/det_bccd --run runs/det_bccd-20261123-101500
@@ -41,8 +58,11 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and make the bundle."""
-    arguments = _parser().parse_intermixed_args(argv)
+    """Parse the command line and make the bundle, or hand over to the sub-command that it names."""
+    words = sys.argv[1:] if argv is None else list(argv)
+    if words and words[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
+    arguments = _parser().parse_intermixed_args(words)
     signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
     from cvforge.commands.export import ExportRequest, export_run, parse_names, report_table
     from cvforge.commands.terminal import stdout_console
@@ -57,6 +77,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             name=arguments.name,
             force=arguments.force,
             limit=arguments.limit,
+            keys=tuple(arguments.keys),
+            model_version=arguments.model_version,
             overrides=tuple(arguments.overrides),
         )
     )
@@ -82,6 +104,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", metavar="LIST", help="fp32,fp16 (default: export.precisions of the config)")
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
+    version_help = (
+        "of the bundle (default: %(default)s); raise it with every release, devices with --trust never go back"
+    )
+    add("--model-version", type=count, default=1, metavar="N", help=version_help)
+    add_key_option(parser, "--sign", required=False)
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
     add("--limit", type=count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so")
     add(

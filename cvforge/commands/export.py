@@ -11,6 +11,7 @@ from pathlib import Path
 from rich.table import Table
 
 import cvforge
+from cvforge.commands.keys import open_keys
 from cvforge.commands.model import matching_dataset, require_run, run_config
 from cvforge.commands.terminal import rows_table, stage_bars
 from cvforge.config import build
@@ -60,6 +61,8 @@ class ExportRequest:
         name: of the model on the device; None for the run's name in its config.
         force: replace a bundle that is there.
         limit: score the files on so many images only.
+        keys: private keys to sign the bundle with; empty for an unsigned one.
+        model_version: of the bundle; grows with every release of `name`, since devices that check signatures never go back.
         overrides: `export.metric_budget.fp16=0.01` and the like.
     """
 
@@ -71,6 +74,8 @@ class ExportRequest:
     name: str | None = None
     force: bool = False
     limit: int | None = None
+    keys: tuple[Path, ...] = ()
+    model_version: int = 1
     overrides: tuple[str, ...] = ()
 
 
@@ -87,6 +92,7 @@ def export_run(request: ExportRequest) -> ExportReport:
         raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")
     target = (request.output or Path("bundles") / name).resolve()
     check_target(target, replace=request.force)
+    keys = open_keys(request.keys)  # before hours of work
     net = build.load_net(run, request.checkpoint, config=config)
     dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
     scored = len(spread_indices(len(dataset), request.limit))
@@ -106,12 +112,15 @@ def export_run(request: ExportRequest) -> ExportReport:
         run_id=run.dir.name,
         provenance=_provenance(run, config, request.checkpoint),
         intended_use=config.export.intended_use,
+        version=request.model_version,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
     )
     with stage_bars() as stages:
-        return export_bundle(net, scoring, plan, target=target, replace_existing=request.force, stages=stages)
+        return export_bundle(
+            net, scoring, plan, target=target, replace_existing=request.force, stages=stages, keys=keys
+        )
 
 
 def report_table(report: ExportReport) -> Table:

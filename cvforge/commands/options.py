@@ -26,6 +26,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
     add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
+    add("--trust", type=Path, metavar="PATH", help="bundle: folder of *.pub files, or one: only what they have signed")
     add("--threads", type=count, metavar="N", help="bundle: processor threads (default: 1)")
 
 
@@ -52,4 +53,5 @@ def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:
         backend=arguments.backend,
         precision=arguments.precision,
         threads=arguments.threads,
+        trust=arguments.trust,
     )

@@ -20,11 +20,12 @@ from cvforge.export.model_card import model_card
 from cvforge.export.parity import collect_raw_outputs
 from cvforge.export.plan import ExportPlan
 from cvforge.export.reference import EvidenceMetric, StatisticsPredictor
+from cvforge.export.sign import SigningKey, sign_bundle
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.verify import Reference, Scoring, Verdict, judge, require_budget
 from cvforge.export.wrap import trace
 from cvforge_edge.backends import open_backend
-from cvforge_edge.bundle import describe_file, describe_model, open_bundle
+from cvforge_edge.bundle import describe_file, describe_model, open_bundle, open_bundle_to_sign
 from cvforge_edge.golden import GOLDEN_FOLDER, write_golden
 from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, ModelFile, write_manifest
@@ -61,7 +62,14 @@ class ExportReport:
 
 
 def export_bundle(
-    net: nn.Module, scoring: Scoring, plan: ExportPlan, *, target: Path, replace_existing: bool, stages: Stages
+    net: nn.Module,
+    scoring: Scoring,
+    plan: ExportPlan,
+    *,
+    target: Path,
+    replace_existing: bool,
+    stages: Stages,
+    keys: Sequence[SigningKey] = (),
 ) -> ExportReport:
     """Convert a network, hold every file against the checkpoint, and write the bundle whole or not at all.
 
@@ -72,6 +80,7 @@ def export_bundle(
         target: the bundle's folder.
         replace_existing: whether a bundle that is there already may be replaced.
         stages: shows progress.
+        keys: sign the bundle, as the last step before it gets its name; empty for an unsigned one.
 
     Raises:
         ExportError: the network cannot be converted.
@@ -94,6 +103,8 @@ def export_bundle(
         manifest = _write_texts(draft, plan, golden_files, reference=reference, verdicts=verdicts)
         for model in models:
             run_self_test(open_bundle(draft), backend=FORMATS[model.format].runtime, precision=model.precision)
+        if keys:
+            sign_bundle(open_bundle_to_sign(draft), keys, replace=False)
     write_measurements(target, _measured(reference, verdicts))
     return ExportReport(target, manifest, reference, tuple(verdicts))
 

@@ -5,11 +5,14 @@ from __future__ import annotations
 import json
 import math
 import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 MAX_DEPTH = 32
 """Nesting that a document may have; ours have four levels."""
+MAX_SUGGESTIONS = 50
+"""A document with a million unknown keys shall be refused within a second, too."""
 
 
 def parse_strict(text: str) -> Any:
@@ -145,12 +148,11 @@ class Fields:
 
     def finish(self) -> None:
         """Note every key that nobody asked for."""
-        for name in self._values:
-            if name not in self._taken:
-                known = ", ".join(sorted(self._taken))
-                self._problems.append(
-                    f"{self.path(name)}: unknown key{_suggestion(name, self._taken)}; accepted {known}"
-                )
+        known = ", ".join(sorted(self._taken))
+        unknown = [name for name in self._values if name not in self._taken]
+        for index, name in enumerate(unknown):
+            suggestion = _suggestion(name, self._taken) if index < MAX_SUGGESTIONS else ""
+            self._problems.append(f"{self.path(name)}: unknown key{suggestion}; accepted {known}")
 
     def _take(self, name: str, kinds: type | tuple[type, ...], expected: str) -> Any:
         self._taken.add(name)
@@ -184,8 +186,8 @@ def _suggestion(name: str, known: set[str]) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} is given twice")
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {name!r} is given twice")
     return values
 
 
