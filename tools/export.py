@@ -33,11 +33,14 @@ what happens:
   2. raw outputs of each file are compared with PyTorch on real validation images
   3. each file is scored on the validation set by the code that runs on the device
   4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
-  5. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md
+  5. int8 files are made of the fp32 ones: ranges are measured on training images, and while a file loses more than its budget
+     the layers with the most noise go back to float, one by one
+  6. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md
 
 examples:
   python tools/export.py --run runs/det_bccd-20261123-101500
   python tools/export.py --run runs/det_bccd-20261123-101500 --format tflite --precision fp16 --output bundles/cells
+  python tools/export.py --run runs/det_bccd-20261123-101500 --precision fp32,int8
   python tools/export.py --run runs/det_bccd-20261123-101500 --force export.metric_budget.fp16=0.005
   python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
 
@@ -64,7 +67,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
     arguments = _parser().parse_intermixed_args(words)
     signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
-    from cvforge.commands.export import ExportRequest, export_run, parse_names, report_table
+    from cvforge.commands.export import ExportRequest, export_run, int8_lines, parse_names, report_table
     from cvforge.commands.terminal import stdout_console
 
     report = export_run(
@@ -83,6 +86,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         )
     )
     stdout_console().print(report_table(report))
+    for line in int8_lines(report):
+        print(line)
     print(f"bundle: {_shown(report.folder)}")
     print(f"next:   python deploy/edge/run_camera.py --bundle {_shown(report.folder)} --self-test")
     return 0
@@ -101,7 +106,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", required=True, type=Path, metavar="RUN", help="folder of a run, as tools/train.py makes it")
     add("--checkpoint", default="best", metavar="WHICH", help="best (default), last, or the path of a .ckpt file")
     add("--format", metavar="LIST", help="onnx,tflite (default: export.formats of the config)")
-    add("--precision", metavar="LIST", help="fp32,fp16 (default: export.precisions of the config)")
+    add("--precision", metavar="LIST", help="fp32,fp16,int8 (default: export.precisions of the config)")
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
     version_help = (

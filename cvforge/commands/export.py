@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 import cvforge
@@ -20,7 +21,9 @@ from cvforge.environment import REPOSITORY, git_state
 from cvforge.errors import ConfigError
 from cvforge.evaluation import spread_indices
 from cvforge.export.bundle import ExportReport, export_bundle
+from cvforge.export.calibration import calibration_inputs
 from cvforge.export.folder import check_target
+from cvforge.export.formats import INT8
 from cvforge.export.model_card import DATA_FINGERPRINTS
 from cvforge.export.plan import ExportPlan
 from cvforge.export.score_tables import file_rows
@@ -111,16 +114,43 @@ def export_run(request: ExportRequest) -> ExportReport:
         data_fingerprint=dataset.fingerprint(),
         run_id=run.dir.name,
         provenance=_provenance(run, config, request.checkpoint),
+        max_float_layers=config.export.max_float_layers,
         intended_use=config.export.intended_use,
         version=request.model_version,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
     )
+    calibration = _calibration(config, plan)
     with stage_bars() as stages:
         return export_bundle(
-            net, scoring, plan, target=target, replace_existing=request.force, stages=stages, keys=keys
+            net,
+            scoring,
+            plan,
+            target=target,
+            replace_existing=request.force,
+            stages=stages,
+            calibration=calibration,
+            keys=keys,
         )
+
+
+def _calibration(config: Config, plan: ExportPlan) -> list[np.ndarray]:
+    """Prepared training images for the ranges of int8 files; none where no int8 file is asked for."""
+    if INT8 not in plan.precisions:
+        return []
+    dataset = matching_dataset(config, "train", task=plan.task, labels=plan.labels)
+    return calibration_inputs(dataset, plan.preprocess, config.export.calibration_images)
+
+
+def int8_lines(report: ExportReport) -> list[str]:
+    """One sentence for each int8 file: which layers stayed in float, and what every trial lost."""
+    lines = []
+    for file in report.int8:
+        losses = ", ".join(f"{trial.loss:+.4f}" for trial in file.search.trials)
+        kept = ", ".join(file.search.float_layers) or "none"
+        lines.append(f"{file.verdict.model.path}: layers back in float: {kept} (lost {losses})")
+    return lines
 
 
 def report_table(report: ExportReport) -> Table:

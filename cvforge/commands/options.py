@@ -25,7 +25,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add = parser.add_argument
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
-    add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
+    add("--precision", metavar="P", help="bundle: fp32, fp16 or int8 (default: its first model that fits)")
     add("--trust", type=Path, metavar="PATH", help="bundle: folder of *.pub files, or one: only what they have signed")
     add("--threads", type=count, metavar="N", help="bundle: processor threads (default: 1)")
 

@@ -82,6 +82,8 @@ RANGES = {
     "trainer.limit_val_batches": AT_LEAST_ONE,
     "trainer.log_every_n_steps": AT_LEAST_ONE,
     "export.golden_images": AT_LEAST_ONE,
+    "export.calibration_images": AT_LEAST_ONE,
+    "export.max_float_layers": NOT_NEGATIVE,
 }
 ALL_DEVICES = (-1, "auto")
 REQUIRED_TARGETS = ("model", "metric", "data.train", "data.val")

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Mapping, Sequence
+import tempfile
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
 
+import numpy as np
 from torch import nn
 
 from cvforge.evaluation import evaluate, spread_indices
 from cvforge.export.folder import whole_folder
-from cvforge.export.formats import FORMATS, PRECISIONS
+from cvforge.export.formats import FORMATS, INT8, PRECISIONS
 from cvforge.export.golden import choose_golden
+from cvforge.export.int8_files import Int8File, Int8Maker, int8_measurements, int8_provenance
 from cvforge.export.latency import median_latency_ms
 from cvforge.export.measurements import write_measurements
 from cvforge.export.model_card import model_card
@@ -21,6 +23,7 @@ from cvforge.export.parity import collect_raw_outputs
 from cvforge.export.plan import ExportPlan
 from cvforge.export.reference import EvidenceMetric, StatisticsPredictor
 from cvforge.export.sign import SigningKey, sign_bundle
+from cvforge.export.stages import Stages
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.verify import Reference, Scoring, Verdict, judge, require_budget
 from cvforge.export.wrap import trace
@@ -37,13 +40,6 @@ MODEL_CARD_NAME = "model_card.md"
 FILE_MODE = 0o644  # one of the converters marks its files as programs
 
 
-class Stages(Protocol):
-    """Told what is going on, so that a user sees progress."""
-
-    def __call__(self, title: str) -> Callable[[int, int], None]:
-        """A new stage begins; the result is told how many of how many steps are done, or never called."""
-
-
 @dataclass(frozen=True)
 class ExportReport:
     """A bundle that was written, and what was measured on the way.
@@ -53,12 +49,14 @@ class ExportReport:
         manifest: of the bundle.
         reference: the checkpoint.
         verdicts: one a model file.
+        int8: how the int8 files were found, one a format.
     """
 
     folder: Path
     manifest: Manifest
     reference: Reference
     verdicts: tuple[Verdict, ...]
+    int8: tuple[Int8File, ...] = ()
 
 
 def export_bundle(
@@ -69,6 +67,7 @@ def export_bundle(
     target: Path,
     replace_existing: bool,
     stages: Stages,
+    calibration: Sequence[np.ndarray] = (),
     keys: Sequence[SigningKey] = (),
 ) -> ExportReport:
     """Convert a network, hold every file against the checkpoint, and write the bundle whole or not at all.
@@ -80,6 +79,8 @@ def export_bundle(
         target: the bundle's folder.
         replace_existing: whether a bundle that is there already may be replaced.
         stages: shows progress.
+        calibration: prepared training images (h, w, 3) uint8 that the ranges of int8 files are measured on; needed for
+            int8 only.
         keys: sign the bundle, as the last step before it gets its name; empty for an unsigned one.
 
     Raises:
@@ -87,41 +88,88 @@ def export_bundle(
         ExportBudgetError: a file loses more than it may.
         RunExistsError, ConfigError, StorageError: the folder is taken or cannot be written.
     """
-    with whole_folder(target, replace=replace_existing) as draft, contextlib.ExitStack() as stack:
-        models = _convert(net, plan, draft, stages=stages)
+    with (
+        whole_folder(target, replace=replace_existing) as draft,
+        tempfile.TemporaryDirectory(prefix="cvforge-export-") as scratch,
+        contextlib.ExitStack() as stack,
+    ):
+        sources = _convert(net, plan, draft, scratch=Path(scratch), stages=stages)
         checkpoint = Predictor(TorchBackend(net), plan.manifest())
         reference = _measure_checkpoint(checkpoint, scoring, stages=stages)
-        predictors = {model: stack.enter_context(_load(model, draft, plan)) for model in models}
         verdicts = [
-            judge(model, predictor, reference=reference, scoring=scoring, progress=stages(f"score {model.path}"))
-            for model, predictor in predictors.items()
+            _judged(model, draft, plan, reference=reference, scoring=scoring, stages=stages)
+            for model in _float_models(draft, plan)
         ]
+        maker = Int8Maker(plan, calibration, Path(scratch), draft)
+        int8 = tuple(
+            maker.make(name, source, reference=reference, scoring=scoring, stages=stages)
+            for name, source in sources.items()
+        )
+        verdicts = sorted([*verdicts, *(file.verdict for file in int8)], key=_preference)
         require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
         stages("golden vectors, model card, self-test")
+        predictors = {verdict.model: stack.enter_context(_load(verdict.model, draft, plan)) for verdict in verdicts}
         items, tolerances = choose_golden(scoring.dataset, checkpoint, predictors, count=plan.golden_images)
         golden_files = write_golden(draft / GOLDEN_FOLDER, items, tolerances)
-        manifest = _write_texts(draft, plan, golden_files, reference=reference, verdicts=verdicts)
-        for model in models:
+        made = {**plan.provenance, **int8_provenance(int8, len(calibration))}
+        manifest = _write_texts(
+            draft, replace(plan, provenance=made), golden_files, reference=reference, verdicts=verdicts
+        )
+        for verdict in verdicts:
+            model = verdict.model
             run_self_test(open_bundle(draft), backend=FORMATS[model.format].runtime, precision=model.precision)
         if keys:
             sign_bundle(open_bundle_to_sign(draft), keys, replace=False)
-    write_measurements(target, _measured(reference, verdicts))
-    return ExportReport(target, manifest, reference, tuple(verdicts))
+    write_measurements(target, {**_measured(reference, verdicts), **int8_measurements(int8)})
+    return ExportReport(target, manifest, reference, tuple(verdicts), int8)
 
 
-def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, stages: Stages) -> list[ModelFile]:
+def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, scratch: Path, stages: Stages) -> dict[str, Path]:
+    """Write the float files; the fp32 file of each format is returned where int8 is to be made of it."""
     stages("trace the network")
     graph = trace(net, plan.graph)
-    precisions = [precision for precision in PRECISIONS if precision in plan.precisions]
-    models = []
+    needed = _float_precisions(plan)
+    if INT8 in plan.precisions and "fp32" not in needed:
+        needed.append("fp32")
+    sources = {}
     for name in (name for name in FORMATS if name in plan.formats):
-        stages(f"convert to {name} ({', '.join(precisions)})")
-        files = {precision: f"model_{precision}.{name}" for precision in precisions}
-        FORMATS[name].write(graph, {precision: draft / file for precision, file in files.items()})
+        stages(f"convert to {name} ({', '.join(needed)})")
+        files = {
+            precision: (draft if precision in plan.precisions else scratch) / f"model_{precision}.{name}"
+            for precision in needed
+        }
+        FORMATS[name].write(graph, files)
         for file in files.values():
-            (draft / file).chmod(FILE_MODE)
-        models += [describe_model(draft, file, format=name, precision=precision) for precision, file in files.items()]
-    return models
+            file.chmod(FILE_MODE)
+        if INT8 in plan.precisions:
+            sources[name] = files["fp32"]
+    return sources
+
+
+def _float_precisions(plan: ExportPlan) -> list[str]:
+    return [precision for precision in PRECISIONS if precision in plan.precisions and precision != INT8]
+
+
+def _float_models(draft: Path, plan: ExportPlan) -> list[ModelFile]:
+    return [
+        describe_model(draft, f"model_{precision}.{name}", format=name, precision=precision)
+        for name in FORMATS
+        if name in plan.formats
+        for precision in _float_precisions(plan)
+    ]
+
+
+def _judged(
+    model: ModelFile, draft: Path, plan: ExportPlan, *, reference: Reference, scoring: Scoring, stages: Stages
+) -> Verdict:
+    with _load(model, draft, plan) as predictor:
+        progress = stages(f"score {model.path}")
+        return judge(model, predictor, reference=reference, scoring=scoring, progress=progress)
+
+
+def _preference(verdict: Verdict) -> tuple[int, int]:
+    """The order of a manifest: a device takes the first file that it can run."""
+    return list(FORMATS).index(verdict.model.format), PRECISIONS.index(verdict.model.precision)
 
 
 def _measure_checkpoint(checkpoint: Predictor, scoring: Scoring, *, stages: Stages) -> Reference:

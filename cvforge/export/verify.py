@@ -32,6 +32,11 @@ _HALF_ADVICE = (
     "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight decay, "
     "or accept the loss with export.metric_budget.fp16=VALUE"
 )
+_INT8_ADVICE = (
+    "{floats} went back to float and that was not enough: measure the ranges on more images (export.calibration_images), "
+    "allow more float layers (export.max_float_layers), export fp16, or accept the loss with "
+    "export.metric_budget.int8=VALUE"
+)
 
 
 @dataclass(frozen=True)
@@ -100,6 +105,7 @@ class Verdict:
         metrics: its scores; empty when it could not be scored.
         latency_ms: median time of one image, one thread, network only.
         failure: why it could not be scored, or None.
+        float_layers: of an int8 file: layers that stayed in float.
         interval: where its primary score lies, or None.
         difference: where its primary score minus the checkpoint's on the same images lies, or None.
     """
@@ -109,6 +115,7 @@ class Verdict:
     metrics: Mapping[str, float]
     latency_ms: float
     failure: str | None = None
+    float_layers: tuple[str, ...] = ()
     interval: ScoreInterval | None = None
     difference: ScoreInterval | None = None
 
@@ -142,7 +149,7 @@ def judge(
             difference = percentile_interval(resamples - reference.resamples)
     except (SpecError, BackendError) as error:  # outputs that cannot be read are a verdict, not a mistake of the user
         failure = str(error)
-    return Verdict(model, parity, metrics, latency_ms, failure, interval, difference)
+    return Verdict(model, parity, metrics, latency_ms, failure, interval=interval, difference=difference)
 
 
 def require_budget(
@@ -173,10 +180,17 @@ def require_budget(
             continue
         if model.precision == "fp32":
             wrong_conversions.add(model.format)
-        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _HALF_ADVICE
+        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
         problems += [f"{model.path}:", *(f"  {line}" for line in [*found, advice])]
     if problems:
         raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
+
+
+def _advice(verdict: Verdict) -> str:
+    if verdict.model.precision != "int8":
+        return _HALF_ADVICE
+    count = len(verdict.float_layers)
+    return _INT8_ADVICE.format(floats=f"{count} layer{'' if count == 1 else 's'}" if count else "no layer")
 
 
 def _parity_problems(verdict: Verdict, tolerance: float) -> list[str]:
