@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -14,6 +15,15 @@ def count(text: str) -> int:
     if not text.isdecimal() or int(text) < 1:
         raise argparse.ArgumentTypeError(f"found {text!r}, expected a whole number of at least 1")
     return int(text)
+
+
+def new_file(text: str) -> Path:
+    """Where a file can be written (an argparse type): told before the work, not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        fault = "is a folder" if path.is_dir() else f"lies in {path.parent}, and there is no such folder"
+        raise argparse.ArgumentTypeError(f"{text} {fault}; expected a file in a folder that exists")
+    return path
 
 
 def add_model_options(parser: argparse.ArgumentParser) -> None:

@@ -90,8 +90,8 @@ def run(options: argparse.Namespace, *, backend: str | None) -> int:
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
     with (
+        _open_predictor(options, backend=backend) as predictor,  # first: a camera may take long to answer
         open_source(options.source, reconnect_for_s=options.reconnect_for) as source,
-        _open_predictor(options, backend=backend) as predictor,
     ):
         sinks = open_sinks(
             source,
