@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     from cvforge.cli import run_command
-    from cvforge.commands.options import add_model_options, check_output, count, open_chosen_model
+    from cvforge.commands.options import add_model_options, count, new_file, open_chosen_model
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
@@ -22,6 +22,7 @@ examples:
   python tools/evaluate.py bundles/det_bccd --run runs/det_bccd-20261123-101500  # the exported file, same data
   python tools/evaluate.py bundles/det_bccd --backend onnxruntime --precision fp16 \\
       --config det_bccd.yaml data.root=/data/bccd
+  python tools/evaluate.py runs/det_coco-20261123-101500 --detections found.json  # for pycocotools or COCO's server
 
 A bundle holds no paths, so it has to be told where data are: by --run, or by --config and data.root.
 
@@ -37,8 +38,6 @@ def main(argv: Sequence[str] | None = None) -> int:
     from cvforge.commands.evaluate import evaluate_model
     from cvforge.commands.terminal import metric_table, stdout_console
 
-    if arguments.json is not None:
-        check_output(arguments.json, option="--json")
     model = open_chosen_model(arguments)
     with model.predictor:
         result = evaluate_model(
@@ -48,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run=arguments.run,
             overrides=arguments.overrides,
             limit=arguments.limit,
+            detections=arguments.detections,
         )
     print(f"{result.model}: {result.images} images of {result.split}")
     stdout_console().print(metric_table(result.metrics))
@@ -76,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", type=Path, metavar="RUN", help="a run that says which data")
     add_model_options(parser)
     add("--limit", type=count, metavar="N", help="score N images only, spread evenly")
-    add("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    add("--json", type=new_file, metavar="FILE", help="write the scores there, too")
+    add("--detections", type=new_file, metavar="FILE", help="COCO data: write what was found, in COCO's result format")
     add("overrides", nargs="*", metavar="key=value", help="changes to the config, such as data.root=/data/bccd")
     return parser
 

@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 import argparse
-import os
 from pathlib import Path
 from typing import TYPE_CHECKING
-
-from cvforge.errors import StorageError
 
 if TYPE_CHECKING:
     from cvforge.commands.model import OpenedModel
@@ -20,6 +17,15 @@ def count(text: str) -> int:
     return int(text)
 
 
+def new_file(text: str) -> Path:
+    """Where a file can be written (an argparse type): told before the work, not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        fault = "is a folder" if path.is_dir() else f"lies in {path.parent}, and there is no such folder"
+        raise argparse.ArgumentTypeError(f"{text} {fault}; expected a file in a folder that exists")
+    return path
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which checkpoint of a run, or which file and runtime of a bundle."""
     add = parser.add_argument
@@ -28,19 +34,6 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--precision", metavar="P", help="bundle: fp32, fp16 or int8 (default: its first model that fits)")
     add("--trust", type=Path, metavar="PATH", help="bundle: folder of *.pub files, or one: only what they have signed")
     add("--threads", type=count, metavar="N", help="bundle: processor threads (default: 1)")
-
-
-def check_output(path: Path, *, option: str) -> None:
-    """Find out before hours of work whether a file can be written.
-
-    Raises:
-        StorageError: its folder is missing or closed to us.
-    """
-    folder = path.absolute().parent
-    if not folder.is_dir():
-        raise StorageError(f"{option} {path}: there is no folder {folder}; make it, or choose another")
-    if path.is_dir() or not os.access(path if path.exists() else folder, os.W_OK):
-        raise StorageError(f"{option} {path}: cannot be written; choose another file")
 
 
 def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:

@@ -16,7 +16,6 @@ from cvforge_edge.types import Detections, Task
 
 IOU_50, IOU_75 = 0, 5  # positions of 0.50 and 0.75 in COCO's ten thresholds 0.50:0.05:0.95
 AREA_ALL, AREA_SMALL, AREA_MEDIUM, AREA_LARGE = range(4)
-MAX_DETECTIONS = 100  # per image and class: the last of COCO's three limits 1, 10, 100
 UNDEFINED = -1.0  # how COCO evaluation marks a cell without ground truth
 MATCHED_AT_ONCE = 100  # images whose matches are Python objects at the same time: they are large
 BACKENDS = ("auto", "hotcoco", "pycocotools")

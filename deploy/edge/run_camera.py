@@ -120,8 +120,8 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
     with (
+        _open_predictor(options, bundle, backend=backend) as predictor,  # first: a camera may take long to answer
         open_source(options.source, reconnect_for_s=options.reconnect_for) as source,
-        _open_predictor(options, bundle, backend=backend) as predictor,
     ):
         accept(options, bundle)
         sinks = open_sinks(

@@ -149,6 +149,22 @@ def test_damaged_bundle_is_refused_with_code_7(make_bundle, clip, tmp_path):
     assert "model_fp32.onnx" in run.stderr
 
 
+def test_bundle_with_a_missing_file_is_refused_with_code_7(make_bundle, clip, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    (bundle / "model_fp32.onnx").unlink()
+    run = run_camera("--bundle", bundle, "--source", clip, "--json", "out.jsonl", cwd=tmp_path)
+    assert "model_fp32.onnx: missing" in run.stderr
+    assert (run.returncode, "Traceback" in run.stderr) == (7, False)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("source", ["0", "missing.mp4"])
+def test_bundle_is_refused_before_the_source_is_opened(tmp_path, source):
+    run = run_camera("--bundle", "NONE", "--source", source, cwd=tmp_path)
+    assert run.stderr.startswith("error: NONE")
+    assert (run.returncode, source in run.stderr) == (7, False)
+
+
 def test_help_teaches_by_examples_and_lists_the_exit_codes(tmp_path):
     run = run_camera("--help", cwd=tmp_path)
     assert run.returncode == 0
