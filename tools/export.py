@@ -22,7 +22,8 @@ what happens:
   2. raw outputs of each file are compared with PyTorch on real validation images
   3. each file is scored on the validation set by the code that runs on the device
   4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
-  5. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md
+  5. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md;
+     the same checkpoint gives the same bytes, and measured times go into FOLDER.measurements.json beside it
 
 examples:
   python tools/export.py --run runs/det_bccd-20261123-101500
