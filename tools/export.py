@@ -35,7 +35,8 @@ what happens:
   4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
   5. int8 files are made of the fp32 ones: ranges are measured on training images, and while a file loses more than its budget
      the layers with the most noise go back to float, one by one
-  6. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md
+  6. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md;
+     the same checkpoint gives the same bytes, and measured times go into FOLDER.measurements.json beside it
 
 examples:
   python tools/export.py --run runs/det_bccd-20261123-101500

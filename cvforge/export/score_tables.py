@@ -30,7 +30,13 @@ def difference_text(value: float, interval: ScoreInterval | None) -> str:
     >>> difference_text(0.0011, ScoreInterval(-0.0004, 0.0031, 0.95))
     '+0.0011 [-0.0004, +0.0031]'
     """
-    return f"{value:+.4f} [{interval.low:+.4f}, {interval.high:+.4f}]" if interval is not None else f"{value:+.4f}"
+    if interval is None:
+        return _signed(value)
+    return f"{_signed(value)} [{_signed(interval.low)}, {_signed(interval.high)}]"
+
+
+def _signed(value: float) -> str:
+    return f"{round(value, 4) + 0.0:+.4f}"  # adding 0 turns -0.0 into 0.0
 
 
 def file_rows(verdicts: Sequence[Verdict], reference: Reference) -> list[tuple[str, str, str, str, str]]:

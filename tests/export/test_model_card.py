@@ -63,6 +63,7 @@ def test_scores_are_shown_with_their_intervals() -> None:
     assert score_text(0.5784, ScoreInterval(0.5412, 0.6118, 0.95)) == "0.578 [0.541, 0.612]"
     assert score_text(0.5784, None) == "0.578"
     assert difference_text(-0.001, None) == "-0.0010"
+    assert difference_text(-1e-9, ScoreInterval(-1e-7, 0.0, 0.95)) == "+0.0000 [+0.0000, +0.0000]"
     rows = file_rows([verdict({"map": 0.579})], reference({"map": 0.578}))
     assert rows[1] == ("model_fp32.onnx", "0.579 [0.541, 0.612]", "+0.0010 [-0.0004, +0.0031]", "2.50", "2.0e-06")
     assert "| model_fp32.onnx | 0.578 [0.541, 0.612] | +0.0000 [-0.0004, +0.0031] | 2.50 | 2.0e-06 |" in card()
