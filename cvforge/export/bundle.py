@@ -13,7 +13,7 @@ from torch import nn
 
 from cvforge.evaluation import evaluate, spread_indices
 from cvforge.export.folder import whole_folder
-from cvforge.export.formats import FORMATS, INT8, PRECISIONS
+from cvforge.export.formats import FLOAT_PRECISIONS, FORMATS, INT8, PRECISIONS
 from cvforge.export.golden import choose_golden
 from cvforge.export.int8_files import Int8File, Int8Maker, int8_measurements, int8_provenance
 from cvforge.export.latency import median_latency_ms
@@ -147,7 +147,7 @@ def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, scratch: Path, st
 
 
 def _float_precisions(plan: ExportPlan) -> list[str]:
-    return [precision for precision in PRECISIONS if precision in plan.precisions and precision != INT8]
+    return [precision for precision in FLOAT_PRECISIONS if precision in plan.precisions]
 
 
 def _float_models(draft: Path, plan: ExportPlan) -> list[ModelFile]:
