@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from cvforge.errors import ExportError
+from cvforge.export.nearest import DECOMPOSITIONS
 from cvforge_edge.types import Task
 
 INPUT_NAME = "image"
@@ -98,7 +99,7 @@ def _traced(name: str, *, graph: ExportGraph, image: torch.Tensor) -> torch.expo
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own deprecations while tracing
             program = torch.export.export(graph, (), {INPUT_NAME: image}, strict=False)
-            program = program.run_decompositions({})  # in-place and view operators away; the rest as it is
+            program = program.run_decompositions(DECOMPOSITIONS)  # also: in-place and view operators away
     except Exception as error:  # tracing raises dozens of types; all mean the same to the user
         raise ExportError(
             f"{name} cannot be traced: {type(error).__name__}: {_first_line(error)}. "

@@ -147,7 +147,8 @@ def test_a_segmentation_is_the_argmax_of_the_field_at_the_original_size(geometry
     logits = np.random.default_rng(0).normal(size=(40 // stride, 40 // stride, 7)).astype(np.float32)
     found = postprocess({"logits": logits}, PostprocessSpec("segmentation_logits"), geometry)
     assert isinstance(found, SegmentationMap) and found.class_map.shape == geometry.original_hw
-    np.testing.assert_array_equal(found.class_map, geometry.field_to_original(logits).argmax(axis=-1))
+    planes = np.stack(list(geometry.planes_to_original(logits)))
+    np.testing.assert_array_equal(found.class_map, planes.argmax(axis=0))
 
 
 def test_equal_logits_give_the_lower_class_as_argmax_does() -> None:

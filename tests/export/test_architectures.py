@@ -22,6 +22,8 @@ from cvforge_edge.backends import open_backend
 from cvforge_edge.types import Task
 
 MODELS = sorted(path.stem for path in (REPOSITORY / "configs" / "model").glob("*.yaml"))
+ODD_MAPS_HW = (100, 76)  # maps of 13 x 10, 7 x 5 and 4 x 3: enlarging one to the next is by no whole factor
+CASES = [(model, []) for model in MODELS] + [("edge_nano", [f"preprocess.size_hw={list(ODD_MAPS_HW)}"])]
 QUIET_STD = 0.015  # of the weights of a detector's last layers before training
 MOVES = 1e-2  # how much each output must differ between two images, for the comparison to mean something
 TOLERANCE = 1e-3  # of an output's range
@@ -60,10 +62,12 @@ def awaken(net: torch.nn.Module, size_hw: tuple[int, int]) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", MODELS)
-def test_every_shipped_model_gives_the_same_outputs_in_every_format(model: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(("model", "size"), CASES)
+def test_every_shipped_model_gives_the_same_outputs_in_every_format(
+    model: str, size: list[str], tmp_path: Path
+) -> None:
     name, overrides = experiment_of(model)
-    config = load(name, overrides)
+    config = load(name, [*overrides, *size])
     torch.manual_seed(0)
     net = build.build_net(config, pretrained=False)
     spec = GraphSpec(Task(config.task), tuple(config.preprocess.size_hw), config.data.num_classes)

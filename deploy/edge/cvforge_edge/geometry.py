@@ -61,19 +61,13 @@ class Geometry:
         placed[:, ~seen_columns] = fill
         return placed
 
-    def field_to_original(self, field: npt.NDArray[np.float32]) -> npt.NDArray[np.float32]:
-        """A field (h', w', c) that covers the whole input, at the size of the original image, bilinear.
-
-        Only field pixels whose centre lies on the image are read: what a network says about a letterbox border never
-        mixes into the image. Pixels that the input never saw (outside a centre crop) repeat the nearest value.
-        """
-        original = np.empty((*self.original_hw, field.shape[2]), np.float32)
-        for channel, plane in enumerate(self.planes_to_original(field)):
-            original[:, :, channel] = plane
-        return original
-
     def planes_to_original(self, field: npt.NDArray[np.float32]) -> Iterator[npt.NDArray[np.float32]]:
-        """The channels of `field_to_original` one by one, (h, w) each: less memory, and faster to reduce."""
+        """The channels of a field (h', w', c) that covers the whole input, at the size of the original image, bilinear.
+
+        They come one by one, (h, w) each: less memory than all at once, and faster to reduce. Only field pixels whose
+        centre lies on the image are read: what a network says about a letterbox border never mixes into the image.
+        Pixels that the input never saw (outside a centre crop) repeat the nearest value.
+        """
         columns = _FieldAxis(self.original_hw[1], field.shape[1], field.shape[1] / self.input_hw[1], self, axis=0)
         rows = _FieldAxis(self.original_hw[0], field.shape[0], field.shape[0] / self.input_hw[0], self, axis=1)
         planes = _channels_first(field)
