@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import signal
 import sys
 from collections.abc import Sequence
@@ -15,6 +16,9 @@ try:
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
+
+COMMANDS = {"import": "cvforge.commands.import_model"}
+"""First argument -> module whose `main(argv)` does the rest; without one of them a run is exported."""
 
 EXAMPLES = """\
 what happens:
@@ -30,6 +34,9 @@ examples:
   python tools/export.py --run runs/det_bccd-20261123-101500 --force export.metric_budget.fp16=0.005
   python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
 
+a network that was trained elsewhere:
+  python tools/export.py import --help
+
 then:
   python deploy/edge/run_camera.py --bundle bundles/det_bccd --self-test --source 0 --show
   python tools/evaluate.py bundles/det_bccd --run runs/det_bccd-20261123-101500
@@ -41,11 +48,13 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Parse the command line and make the bundle."""
-    arguments = _parser().parse_intermixed_args(argv)
+    """Make the bundle of a run, or run the sub-command that the first argument names."""
     signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
-    from cvforge.commands.export import ExportRequest, export_run, parse_names, report_table
-    from cvforge.commands.terminal import stdout_console
+    words = sys.argv[1:] if argv is None else argv
+    if words and words[0] in COMMANDS:
+        return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
+    arguments = _parser().parse_intermixed_args(words)
+    from cvforge.commands.export import ExportRequest, export_run, parse_names, print_report
 
     report = export_run(
         ExportRequest(
@@ -60,9 +69,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             overrides=tuple(arguments.overrides),
         )
     )
-    stdout_console().print(report_table(report))
-    print(f"bundle: {_shown(report.folder)}")
-    print(f"next:   python deploy/edge/run_camera.py --bundle {_shown(report.folder)} --self-test")
+    print_report(report)
     return 0
 
 
@@ -91,10 +98,6 @@ def _parser() -> argparse.ArgumentParser:
         help="changes to export.*, evaluation.* or data.* of the run's config",
     )
     return parser
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from cvforge.commands.model import OpenedModel, data_config, matching_dataset
@@ -60,7 +60,9 @@ def evaluate_model(
     manifest = model.predictor.manifest
     dataset = matching_dataset(chosen, split, task=manifest.task, labels=manifest.labels)
     metric = build.build_metric(chosen, manifest.labels)
-    predictor = model.predictor.with_postprocess(build.build_evaluation_postprocess(chosen))
+    # The kind belongs to the model, the thresholds to the data: an imported detector may need no suppression.
+    thresholds = replace(build.build_evaluation_postprocess(chosen), kind=manifest.postprocess.kind)
+    predictor = model.predictor.with_postprocess(thresholds)
     with stage_bars() as stages:
         metrics = evaluate(predictor, dataset, metric, progress=stages(f"score {model.name} on {split}"), limit=limit)
     return Evaluation(

@@ -12,7 +12,7 @@ from rich.table import Table
 
 import cvforge
 from cvforge.commands.model import matching_dataset, require_run, run_config
-from cvforge.commands.terminal import rows_table, stage_bars
+from cvforge.commands.terminal import rows_table, stage_bars, stdout_console
 from cvforge.config import build
 from cvforge.config.schema import Config
 from cvforge.environment import REPOSITORY, git_state
@@ -77,10 +77,7 @@ def export_run(request: ExportRequest) -> ExportReport:
     run = require_run(request.run)
     config = run_config(run, request.overrides, sections=SECTIONS)
     name = request.name or config.run.name
-    if name_problems(name):
-        raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")
-    target = (request.output or Path("bundles") / name).resolve()
-    check_target(target, replace=request.force)
+    target = bundle_target(name, request.output, replace_existing=request.force)
     net = build.load_net(run, request.checkpoint, config=config)
     dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
     scored = len(spread_indices(len(dataset), request.limit))
@@ -107,11 +104,34 @@ def export_run(request: ExportRequest) -> ExportReport:
         return export_bundle(net, scoring, plan, target=target, replace_existing=request.force, stages=stages)
 
 
+def bundle_target(name: str, output: Path | None, *, replace_existing: bool) -> Path:
+    """The absolute folder of a bundle: `output`, or `bundles/<name>`.
+
+    Raises:
+        ConfigError, RunExistsError: the name cannot be a model's, or the folder is taken.
+    """
+    if name_problems(name):
+        raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")
+    target = (output or Path("bundles") / name).resolve()
+    check_target(target, replace=replace_existing)
+    return target
+
+
+def print_report(report: ExportReport) -> None:
+    """Show what was written, what was measured, and what to do next."""
+    folder = report.folder.relative_to(Path.cwd()) if report.folder.is_relative_to(Path.cwd()) else report.folder
+    stdout_console().print(report_table(report))
+    print(f"bundle: {folder}")  # noqa: T201
+    print(f"next:   python deploy/edge/run_camera.py --bundle {folder} --self-test")  # noqa: T201
+
+
 def report_table(report: ExportReport) -> Table:
     """One row for the checkpoint and for each file: score, difference, size, time, worst error of a raw output."""
     reference, primary = report.reference, report.reference.primary
+    if primary is None:
+        return _comparison_table(report)
     expected = reference.metrics[primary]
-    rows = [("checkpoint (PyTorch)", f"{expected:.4f}", "", "", f"{reference.latency_ms:.2f}", "")]
+    rows = [(_reference_name(report), f"{expected:.4f}", "", "", f"{reference.latency_ms:.2f}", "")]
     for verdict in report.verdicts:
         value = verdict.metrics[primary]
         rows.append(
@@ -128,19 +148,40 @@ def report_table(report: ExportReport) -> Table:
     return rows_table(f"{primary} on {report.manifest.metrics[0].split}, one thread", columns, rows)
 
 
-def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
-    """Where a bundle comes from, without paths, user or host of this machine."""
+def _comparison_table(report: ExportReport) -> Table:
+    """The same without scores."""
+    rows = [(_reference_name(report), "", f"{report.reference.latency_ms:.2f}", "")]
+    for verdict in report.verdicts:
+        size_mb, worst = verdict.model.size_bytes / BYTES_PER_MB, max(verdict.parity.values())
+        rows.append((verdict.model.path, f"{size_mb:.2f}", f"{verdict.latency_ms:.2f}", f"{worst:.1e}"))
+    title = f"compared on {len(report.reference.inputs_u8)} images, not scored; one thread"
+    return rows_table(title, (report.manifest.name, "MB", "ms an image", "worst output error"), rows)
+
+
+def tool_provenance() -> dict[str, object]:
+    """Which code and packages made a bundle, without paths, user or host of this machine."""
     git = git_state(REPOSITORY) or {}
     return {
         "cvforge": cvforge.__version__,
         "git_commit": git.get("commit"),
         "git_dirty": git.get("dirty"),
-        "config": config.run.name,
-        "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
-        "checkpoint": Path(checkpoint).name,
         "python": ".".join(str(number) for number in sys.version_info[:3]),
         "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
+    """Where the bundle of a run comes from."""
+    return {
+        **tool_provenance(),
+        "config": config.run.name,
+        "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
+        "checkpoint": Path(checkpoint).name,
+    }
+
+
+def _reference_name(report: ExportReport) -> str:
+    return "the imported file" if "imported" in report.manifest.provenance else "checkpoint (PyTorch)"
 
 
 def _version(package: str) -> str | None:

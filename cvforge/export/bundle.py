@@ -1,4 +1,4 @@
-"""From a trained network to a verified bundle, or to an error and nothing at all."""
+"""From a network to a verified bundle, or to an error and nothing at all."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import contextlib
 import platform
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -22,7 +23,7 @@ from cvforge.export.plan import ExportPlan
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.verify import Reference, Scoring, Verdict, judge, require_budget
 from cvforge.export.wrap import trace
-from cvforge_edge.backends import open_backend
+from cvforge_edge.backends import Backend, open_backend
 from cvforge_edge.bundle import describe_file, describe_model, open_bundle
 from cvforge_edge.golden import GOLDEN_FOLDER, write_golden
 from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, ModelFile, write_manifest
@@ -58,14 +59,39 @@ class ExportReport:
     verdicts: tuple[Verdict, ...]
 
 
+@dataclass(frozen=True)
+class Source:
+    """What a bundle is made of.
+
+    Attributes:
+        backend: answers as the network should; every file is held against it.
+        write: writes the model files of a plan into a folder.
+    """
+
+    backend: Backend
+    write: Callable[[Path, ExportPlan, Stages], list[ModelFile]]
+
+
 def export_bundle(
     net: nn.Module, scoring: Scoring, plan: ExportPlan, *, target: Path, replace_existing: bool, stages: Stages
 ) -> ExportReport:
-    """Convert a network, hold every file against the checkpoint, and write the bundle whole or not at all.
+    """Convert a trained network of the contract into a bundle; see `write_bundle`.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    source = Source(TorchBackend(net), partial(_convert, net))
+    return write_bundle(source, scoring, plan, target=target, replace_existing=replace_existing, stages=stages)
+
+
+def write_bundle(
+    source: Source, scoring: Scoring, plan: ExportPlan, *, target: Path, replace_existing: bool, stages: Stages
+) -> ExportReport:
+    """Write model files, hold each against its source, and write the bundle whole or not at all.
 
     Args:
-        net: the trained network of the contract.
-        scoring: validation images, metric and thresholds.
+        source: the network, and how its files are written.
+        scoring: images, and how files are scored on them.
         plan: what to make.
         target: the bundle's folder.
         replace_existing: whether a bundle that is there already may be replaced.
@@ -77,8 +103,8 @@ def export_bundle(
         RunExistsError, ConfigError, StorageError: the folder is taken or cannot be written.
     """
     with whole_folder(target, replace=replace_existing) as draft, contextlib.ExitStack() as stack:
-        models = _convert(net, plan, draft, stages=stages)
-        checkpoint = Predictor(TorchBackend(net), plan.manifest())
+        models = source.write(draft, plan, stages)
+        checkpoint = Predictor(source.backend, plan.manifest())
         reference = _measure_checkpoint(checkpoint, scoring, stages=stages)
         predictors = {model: stack.enter_context(_load(model, draft, plan)) for model in models}
         verdicts = [
@@ -95,7 +121,7 @@ def export_bundle(
     return ExportReport(target, manifest, reference, tuple(verdicts))
 
 
-def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, stages: Stages) -> list[ModelFile]:
+def _convert(net: nn.Module, draft: Path, plan: ExportPlan, stages: Stages) -> list[ModelFile]:
     stages("trace the network")
     graph = trace(net, plan.graph)
     precisions = [precision for precision in PRECISIONS if precision in plan.precisions]
@@ -112,14 +138,14 @@ def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, stages: Stages) -
 
 def _measure_checkpoint(checkpoint: Predictor, scoring: Scoring, *, stages: Stages) -> Reference:
     dataset = scoring.dataset
-    metrics = scoring.score(checkpoint, progress=stages("score the checkpoint"))
+    metrics = scoring.score(checkpoint, progress=stages("score the checkpoint")) if scoring.metric else {}
     preprocess = checkpoint.manifest.preprocess
     inputs = [preprocess.apply(dataset[i].image_bgr)[0] for i in spread_indices(len(dataset), PARITY_IMAGES)]
     return Reference(
         inputs_u8=inputs,
         raw_outputs=collect_raw_outputs(checkpoint, inputs),
         metrics=metrics,
-        primary=scoring.metric.primary,
+        primary=scoring.metric.primary if scoring.metric else None,
         latency_ms=median_latency_ms(checkpoint.backend, inputs[0][None]),
     )
 
@@ -137,7 +163,9 @@ def _write_texts(
     draft_manifest = replace(
         plan.manifest(),
         files=tuple(verdict.model for verdict in verdicts),
-        metrics=tuple(_entry(subject, values, reference, plan) for subject, values in scores.items()),
+        metrics=tuple(
+            _entry(subject, values, reference.primary, plan) for subject, values in scores.items() if reference.primary
+        ),
         provenance={**plan.provenance, "measured": _measured(verdicts)},
     )
     card = model_card(draft_manifest, verdicts, reference=reference, plan=plan)
@@ -150,11 +178,11 @@ def _write_texts(
     return manifest
 
 
-def _entry(subject: str, values: Mapping[str, float], reference: Reference, plan: ExportPlan) -> MetricEntry:
+def _entry(subject: str, values: Mapping[str, float], primary: str, plan: ExportPlan) -> MetricEntry:
     return MetricEntry(
         subject=subject,
         split=plan.split,
-        primary=reference.primary,
+        primary=primary,
         values=dict(values),
         data_fingerprint=plan.data_fingerprint,
         run_id=plan.run_id,

@@ -17,6 +17,10 @@ _USE = {
 }
 BYTES_PER_MB = 1e6
 LABELS_SHOWN = 100
+_UNITS = (
+    "Times are medians of the network alone, one thread, on the exporting machine; errors are fractions of the output's "
+    "range."
+)
 
 
 def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPlan) -> str:
@@ -34,7 +38,8 @@ def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Re
         f"A network for {manifest.task.value}: it {_USE[manifest.task]}. "
         f"Input {width} x {height} pixels (width x height, {manifest.preprocess.resize}).",
         "## Classes\n\n" + _labels(manifest.labels),
-        _scores(verdicts, reference=reference, plan=plan),
+        "## Scores\n\n" + _scores(verdicts, reference=reference, plan=plan),
+        *plan.card_sections,
         "## Intended use\n\nPictures like those it was trained and scored on: same kind of camera, distance, light "
         "and objects. Score it on pictures of your own site before relying on it (`tools/evaluate.py`).",
         "## Limits\n\n" + _limits(manifest, plan),
@@ -45,6 +50,8 @@ def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Re
 
 def _scores(verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPlan) -> str:
     primary = reference.primary
+    if primary is None:
+        return _comparison(verdicts, reference=reference)
     expected = reference.metrics[primary]
     rows = [f"| {CHECKPOINT} | {expected:.4f} | | | {reference.latency_ms:.1f} | |"]
     for verdict in verdicts:
@@ -57,18 +64,34 @@ def _scores(verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPl
     others = ", ".join(f"{name} {value:.4f}" for name, value in reference.metrics.items() if name != primary)
     return "\n".join(
         [
-            "## Scores",
-            "",
             f"`{primary}` on split `{plan.split}` (data {plan.data_fingerprint}), every file run by the device runtime.",
             "",
             f"| file | {primary} | difference | MB | ms an image | worst output error |",
             "|---|---|---|---|---|---|",
             *rows,
             "",
-            "Times are medians of the network alone, one thread, on the exporting machine; errors are fractions of the "
-            "output's range.",
+            _UNITS,
             "",
             f"The checkpoint's other scores: {others or 'none'}.",
+        ]
+    )
+
+
+def _comparison(verdicts: Sequence[Verdict], *, reference: Reference) -> str:
+    rows = [
+        f"| {verdict.model.path} | {verdict.model.size_bytes / BYTES_PER_MB:.2f} | {verdict.latency_ms:.1f} | "
+        f"{max(verdict.parity.values()):.1e} |"
+        for verdict in verdicts
+    ]
+    return "\n".join(
+        [
+            f"Not scored: there were {len(reference.inputs_u8)} images without truth, on which outputs were compared.",
+            "",
+            "| file | MB | ms an image | worst output error |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+            _UNITS,
         ]
     )
 
@@ -81,7 +104,7 @@ def _labels(labels: Sequence[str]) -> str:
 def _limits(manifest: Manifest, plan: ExportPlan) -> str:
     lines = [
         f"- It knows these {len(manifest.labels)} classes and nothing else.",
-        "- The scores above are of one validation set; they say nothing about other places, cameras or groups of people.",
+        "- The figures above are of one set of images; they say nothing about other places, cameras or groups of people.",
         f"- `golden/` holds up to {plan.golden_images} pictures of that set: whoever gets the bundle gets them too.",
     ]
     if manifest.task is Task.DETECTION:

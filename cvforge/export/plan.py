@@ -35,6 +35,7 @@ class ExportPlan:
         run_id: training run that the network comes from.
         provenance: config hash, commit, versions; plain JSON without paths of this machine.
         version: grows with every release of `name`.
+        card_sections: further sections of the model card, in Markdown.
 
     Raises:
         ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
@@ -55,6 +56,7 @@ class ExportPlan:
     run_id: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    card_sections: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         problems = _name_problems("format", self.formats, tuple(FORMATS))
