@@ -50,7 +50,7 @@ def card_sections(what: Import, *, kind: str, config: Config | None) -> tuple[st
         lines += ["", "Not proven:", f"- that {unproven}: no labelled images were given, so nothing was scored;"]
     else:
         lines += [
-            f"- its score above, which it would hardly reach unless {unproven}.",
+            f"- its score above: a low one says that not all of {unproven}.",
             "",
             "Not proven:",
             "- that this is the best it can do: compare the score with what its maker states, on the same images;",

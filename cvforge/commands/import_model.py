@@ -69,7 +69,7 @@ def _parser() -> argparse.ArgumentParser:
     _add_input_options(
         parser.add_argument_group("what the network expects of an image (default: as its kind usually does)")
     )
-    _add_output_options(parser.add_argument_group("its outputs"))
+    _add_output_options(parser.add_argument_group("its outputs (default: as its kind usually does)"))
     _add_bundle_options(parser.add_argument_group("the bundle"))
     add("overrides", nargs="*", metavar="key=value", help="changes to the config, for instance data.root=/data/coco")
     return parser
@@ -102,7 +102,7 @@ def _add_input_options(group: argparse._ArgumentGroup) -> None:
     add("--interpolation", choices=tuple(INTERPOLATIONS), default="linear", help="default: %(default)s")
     add("--color", choices=COLOR_ORDERS, help="order of the channels that the network expects")
     scale_help = "factor of grey levels 0 to 255, before mean and std (default: 1/255)"
-    add("--scale", type=positive, default=1 / 255, metavar="S", help=scale_help)
+    add("--scale", type=positive, metavar="S", help=scale_help)
     add("--mean", type=triple, metavar="A,B,C", help="subtracted after scaling, in the order of --color")
     add("--std", type=triple, metavar="A,B,C", help="divided by after that, in the order of --color")
 
@@ -117,8 +117,8 @@ def _add_output_options(group: argparse._ArgumentGroup) -> None:
     )
     ids_help = "torchvision, end2end: the network's number of each label, such as 1-11,13-25 (default: counted on)"
     add("--label-ids", type=whole_numbers, metavar="LIST", help=ids_help)
-    add("--score-threshold", type=float, default=0.3, metavar="S", help="on the device (default: %(default)s)")
-    add("--iou-threshold", type=float, default=0.6, metavar="T", help="of suppression (default: %(default)s)")
+    add("--score-threshold", type=float, metavar="S", help="lowest score of an object on the device")
+    add("--iou-threshold", type=float, metavar="T", help="overlap from which suppression drops the weaker box")
     add("--max-detections", type=count, default=300, metavar="N", help="in one image (default: %(default)s)")
 
 

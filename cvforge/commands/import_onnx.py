@@ -23,7 +23,7 @@ from cvforge.export.compose import Import, Normalisation, compose
 from cvforge.export.heads.head import DecodeSpec, Head
 from cvforge.export.heads.table import HEADS
 from cvforge.export.onnx import write_onnx_model
-from cvforge.export.original import Original, choose_outputs, read_original, shown
+from cvforge.export.original import ImageInput, Original, choose_outputs, read_original, shown
 from cvforge.export.original_backend import OriginalBackend
 from cvforge.export.plan import ExportPlan
 from cvforge.export.verify import Scoring
@@ -73,13 +73,13 @@ class ImportRequest:
     pad_value: int = 114
     interpolation: str = "linear"
     color: str | None = None
-    scale: float = 1 / WHITE
+    scale: float | None = None
     mean: tuple[float, float, float] | None = None
     std: tuple[float, float, float] | None = None
     outputs: tuple[str, ...] | None = None
     label_ids: tuple[int, ...] | None = None
-    score_threshold: float = 0.3
-    iou_threshold: float = 0.6
+    score_threshold: float | None = None
+    iou_threshold: float | None = None
     max_detections: int = 300
     precisions: tuple[str, ...] = ("fp32",)
     output: Path | None = None
@@ -108,9 +108,7 @@ def import_onnx(request: ImportRequest) -> ExportReport:
     head = HEADS[request.kind]
     what = _import(request, head, labels=labels)
     config = load(request.config, list(request.overrides)) if request.config is not None else None
-    postprocess = PostprocessSpec(
-        head.postprocess, request.score_threshold, request.iou_threshold, request.max_detections
-    )
+    postprocess = _postprocess(request, head)
     scoring = _scoring(config, request, head=head, labels=labels, postprocess=postprocess)
     plan = _plan(what, scoring, request, labels=labels, name=name, config=config, postprocess=postprocess)
     source = Source(OriginalBackend(what), lambda draft, plan, stages: _write(what, draft, plan, stages))
@@ -119,9 +117,9 @@ def import_onnx(request: ImportRequest) -> ExportReport:
 
 
 def _import(request: ImportRequest, head: Head, *, labels: tuple[str, ...]) -> Import:
-    normalisation = _normalisation(request, head)
     label_ids = _label_ids(request, head, count=len(labels))
     original = read_original(request.onnx, size_hw=request.size_hw)
+    normalisation = _normalisation(request, head, original.image)
     outputs = choose_outputs(original, head.outputs, request.outputs, kind=request.kind)
     shapes = tuple(original.outputs[output] for output in outputs)
     found = ", ".join(f"{output} {shown(shape)}" for output, shape in zip(outputs, shapes, strict=True))
@@ -145,22 +143,30 @@ def _check_classes(original: Original, head: Head, *, shapes: Any, found: str, l
         )
 
 
-def _normalisation(request: ImportRequest, head: Head) -> Normalisation:
-    mean, std = request.mean or head.mean, request.std or head.std
+def _normalisation(request: ImportRequest, head: Head, image: ImageInput) -> Normalisation:
+    color = request.color or head.color
+    if image.takes_bytes:
+        if (request.scale, request.mean, request.std) != (None, None, None):
+            raise ConfigError(
+                f"--scale, --mean, --std: input {image.name!r} takes uint8, so the network normalises by itself; leave "
+                "them away"
+            )
+        return Normalisation(color, 1.0, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
+    mean, std, scale = request.mean or head.mean, request.std or head.std, request.scale or 1 / WHITE
     if mean is None or std is None:
         raise ConfigError(
-            f"--mean, --std: missing; networks of kind {request.kind!r} have no convention, and a wrong one costs accuracy "
-            "without any error. torchvision and most of timm: --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225; none: "
-            "--mean 0 --std 1"
+            f"--mean, --std: missing; networks of kind {request.kind!r} have no convention, and a wrong one costs "
+            "accuracy without any error. torchvision and most of timm: --mean 0.485,0.456,0.406 --std "
+            "0.229,0.224,0.225; none: --mean 0 --std 1"
         )
     if min(std) <= 0:
         raise ConfigError(f"--std: found {std}, accepted numbers above 0")
-    if max(mean) > WHITE * request.scale or min(mean) < 0:
+    if max(mean) > WHITE * scale or min(mean) < 0:
         raise ConfigError(
-            f"--mean: found {mean}, but with --scale {request.scale:g} channels run from 0 to {WHITE * request.scale:g}; "
-            "means in grey levels go with --scale 1"
+            f"--mean: found {mean}, but with --scale {scale:g} channels run from 0 to {WHITE * scale:g}; means in grey "
+            "levels go with --scale 1"
         )
-    return Normalisation(request.color or head.color, request.scale, mean, std)
+    return Normalisation(color, scale, mean, std)
 
 
 def _label_ids(request: ImportRequest, head: Head, *, count: int) -> tuple[int, ...]:
@@ -176,6 +182,15 @@ def _label_ids(request: ImportRequest, head: Head, *, count: int) -> tuple[int, 
             f"--label-ids: found {len(ids)} numbers for {count} labels; accepted one, and only once, for each"
         )
     return ids
+
+
+def _postprocess(request: ImportRequest, head: Head) -> PostprocessSpec:
+    return PostprocessSpec(
+        head.postprocess,
+        head.score_threshold if request.score_threshold is None else request.score_threshold,
+        head.iou_threshold if request.iou_threshold is None else request.iou_threshold,
+        request.max_detections,
+    )
 
 
 def _scoring(

@@ -43,7 +43,7 @@ class Normalisation:
     def apply(self, image_u8: npt.NDArray[np.uint8], image: ImageInput) -> npt.NDArray[Any]:
         """The network's input in numpy, for a (1, h, w, 3) uint8 RGB image."""
         ordered = image_u8[..., ::-1] if self.color == "bgr" else image_u8
-        if image.element_type != onnx.TensorProto.UINT8:
+        if not image.takes_bytes:
             scaled = ordered.astype(np.float32) * np.float32(self.scale)
             ordered = (scaled - np.array(self.mean, np.float32)) / np.array(self.std, np.float32)
         if image.layout != "nhwc":
@@ -127,7 +127,7 @@ def _write_prologue(graph: GraphWriter, plan: Import, *, feeds: str) -> None:
         tensor = graph.add("Gather", tensor, graph.integers([2, 1, 0]), axis=3)
     if image.layout != "nhwc":
         tensor = graph.add("Transpose", tensor, perm=[0, 3, 1, 2])  # while a pixel is one byte
-    if image.element_type != onnx.TensorProto.UINT8:
+    if not image.takes_bytes:
         tensor = graph.add("Cast", tensor, to=onnx.TensorProto.FLOAT)
         std = np.array(normalisation.std, np.float64)
         factor, offset = normalisation.scale / std, -np.array(normalisation.mean, np.float64) / std

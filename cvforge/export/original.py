@@ -37,6 +37,11 @@ class ImageInput:
     size_hw: tuple[int, int]
 
     @property
+    def takes_bytes(self) -> bool:
+        """Whether the network takes grey levels 0 to 255 and normalises them itself."""
+        return self.element_type == onnx.TensorProto.UINT8
+
+    @property
     def shape(self) -> tuple[int, ...]:
         """Of the tensor that the network takes."""
         height, width = self.size_hw
@@ -172,7 +177,7 @@ def _size(sides: list[int | None], size_hw: tuple[int, int] | None, *, where: st
     fixed = [side for side in sides if side is not None]
     if len(fixed) < len(sides) and size_hw is None:
         raise ConfigError(
-            f"{where}: height and width are dynamic ({shown(tuple(sides))}), and a device needs one size; give "
+            f"{where}: height and width are dynamic, {shown(tuple(sides))}, and a device needs one size; give "
             "--size HEIGHT,WIDTH, for instance the size it was trained with"
         )
     height, width = size_hw or (fixed[0], fixed[1])

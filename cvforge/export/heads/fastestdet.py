@@ -80,4 +80,6 @@ HEAD = Head(
     count_classes=_count_classes,
     write=_write,
     decode=_decode,
+    score_threshold=0.65,  # the powers lift scores; its own test.py draws from here
+    iou_threshold=0.45,
 )

@@ -54,6 +54,8 @@ class Head:
         count_classes: the number of classes that the shapes tell, or None.
         write: appends the nodes that decode; takes the names of the outputs, gives names in the order of the roles.
         decode: the same in numpy: role -> array with batch axis.
+        score_threshold: lowest score of an object on the device, where the user says nothing.
+        iou_threshold: of suppression, likewise.
         first_label_id: the network's number of the first label, for heads that give numbers; None for all others.
     """
 
@@ -70,6 +72,8 @@ class Head:
     count_classes: Callable[[Sequence[Shape]], int | None]
     write: Callable[[GraphWriter, Sequence[str], DecodeSpec], tuple[str, ...]]
     decode: Callable[[Arrays, DecodeSpec], Mapping[str, npt.NDArray[Any]]]
+    score_threshold: float = 0.3
+    iou_threshold: float = 0.6
     first_label_id: int | None = None
 
 
