@@ -44,7 +44,14 @@ def test_a_torchvision_detector_finds_what_torchvision_finds(tmp_path: Path) -> 
     from torchvision.models.detection import ssdlite320_mobilenet_v3_large
 
     torch.manual_seed(0)
-    net = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4, score_thresh=0.26).eval()
+    net = ssdlite320_mobilenet_v3_large(weights=None, weights_backbone=None, num_classes=4, score_thresh=0.4).eval()
+    for module in net.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = None
+            module.train()  # statistics of one batch, or random weights would give every image the same empty answer
+    with torch.no_grad():
+        net(list(torch.rand(3, 3, 320, 320)))
+    net.eval()
     photos = tmp_path / "photos"
     photos.mkdir()
     for index in range(3):
@@ -69,6 +76,7 @@ def test_a_torchvision_detector_finds_what_torchvision_finds(tmp_path: Path) -> 
         score_threshold=0.0001,
     )
     import_onnx(request)
+    counts = []
     with Predictor.from_bundle(tmp_path / "bundle") as predictor:
         for path in sorted(photos.iterdir()):
             image_bgr = cv2.imread(str(path))
@@ -77,8 +85,10 @@ def test_a_torchvision_detector_finds_what_torchvision_finds(tmp_path: Path) -> 
                 (expected,) = net([image])
             found = predictor.predict(image_bgr)
             assert isinstance(found, Detections)
-            assert len(found) > 10
+            counts.append(len(found))
             visible = ((expected["boxes"][:, 2:] - expected["boxes"][:, :2]) > 0).all(dim=1)
             np.testing.assert_allclose(found.scores, expected["scores"][visible], atol=1e-5)
             np.testing.assert_allclose(found.boxes_xyxy, expected["boxes"][visible], atol=1e-2)
             np.testing.assert_array_equal(found.class_ids + 1, expected["labels"][visible])
+    assert min(counts) > 10
+    assert len(set(counts)) > 1  # their number depends on the image, the graph's rows do not

@@ -91,6 +91,18 @@ def test_the_device_finds_the_boxes_in_pixels_of_a_larger_image(
     assert found.class_ids.tolist() == [0, 0]  # type: ignore[union-attr]
 
 
+def test_a_network_that_finds_nothing_in_any_image_is_suspicious(
+    run_import: Import, photos: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    save_ultralytics(tmp_path / "net.onnx", factor=0.01)
+    arguments = ["--onnx", "net.onnx", "--kind", "ultralytics", "--labels", COLOURS, "--images", photos]
+    assert run_import(*arguments)[0] == 0
+    assert "nothing is found in any golden image" in caplog.text
+    caplog.clear()
+    assert run_import(*arguments, "--force", "--score-threshold", "0.005")[0] == 0
+    assert "nothing is found" not in caplog.text
+
+
 def test_the_bundle_says_what_was_imported_and_what_was_not_proven(
     run_import: Import, photos: Path, tmp_path: Path
 ) -> None:
