@@ -123,15 +123,16 @@ def candidates(plan: Import) -> int:
 def _write_prologue(graph: GraphWriter, plan: Import, *, feeds: str) -> None:
     image, normalisation = plan.original.image, plan.normalisation
     tensor = INPUT_NAME
-    if normalisation.color == "bgr":
-        tensor = graph.add("Gather", tensor, graph.integers([2, 1, 0]), axis=3)
-    if image.layout != "nhwc":
+    planes_first = image.layout != "nhwc"
+    if planes_first:
         tensor = graph.add("Transpose", tensor, perm=[0, 3, 1, 2])  # while a pixel is one byte
+    if normalisation.color == "bgr":  # whole planes where there are any: pixel by pixel it takes milliseconds
+        tensor = graph.add("Gather", tensor, graph.integers([2, 1, 0]), axis=1 if planes_first else 3)
     if not image.takes_bytes:
         tensor = graph.add("Cast", tensor, to=onnx.TensorProto.FLOAT)
         std = np.array(normalisation.std, np.float64)
         factor, offset = normalisation.scale / std, -np.array(normalisation.mean, np.float64) / std
-        channels = (3,) if image.layout == "nhwc" else (3, 1, 1)
+        channels = (3, 1, 1) if planes_first else (3,)
         if (factor != 1).any():
             tensor = graph.add("Mul", tensor, graph.floats(factor.reshape(channels)))
         if (offset != 0).any():

@@ -88,7 +88,11 @@ def test_a_torchvision_detector_finds_what_torchvision_finds(tmp_path: Path) -> 
             counts.append(len(found))
             visible = ((expected["boxes"][:, 2:] - expected["boxes"][:, :2]) > 0).all(dim=1)
             np.testing.assert_allclose(found.scores, expected["scores"][visible], atol=1e-5)
-            np.testing.assert_allclose(found.boxes_xyxy, expected["boxes"][visible], atol=1e-2)
-            np.testing.assert_array_equal(found.class_ids + 1, expected["labels"][visible])
+            # Scores that agree to the last bit may change places, so each box looks for its own.
+            distances = np.abs(found.boxes_xyxy[:, None] - expected["boxes"][visible].numpy()[None]).max(axis=2)
+            partners = distances.argmin(axis=1)
+            assert sorted(partners) == list(range(len(found)))
+            assert distances.min(axis=1).max() < 0.01
+            np.testing.assert_array_equal(found.class_ids + 1, expected["labels"][visible][partners])
     assert min(counts) > 10
     assert len(set(counts)) > 1  # their number depends on the image, the graph's rows do not
