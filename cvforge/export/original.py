@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import onnx
-from google.protobuf.message import DecodeError
 
 from cvforge.errors import CheckpointError, ConfigError, ExportError
 from cvforge.export.heads.head import Shape
@@ -140,7 +139,7 @@ def _read(path: Path) -> onnx.ModelProto:
     try:
         model = onnx.load(path)
         onnx.checker.check_model(model)
-    except (DecodeError, onnx.checker.ValidationError, OSError, ValueError) as error:
+    except Exception as error:  # protobuf, the checker and the file system share no base class
         line = next(iter(str(error).strip().splitlines()), type(error).__name__)
         raise CheckpointError(f"--onnx {path}: damaged or not a valid ONNX model: {line}; {READ_ADVICE}") from error
     model.ir_version = max(model.ir_version, MIN_IR_VERSION)
