@@ -4,7 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 EXTRAS ?= train,export,dev
 UV_VERSION := 0.13.8
-STAMP := $(VENV)/.installed
+STAMP := $(VENV)/.installed-$(EXTRAS)
 export UV_NATIVE_TLS ?= 1
 export NO_ALBUMENTATIONS_UPDATE ?= 1
 # Waiting threads give the core away; two spinning threads beside a busy neighbour are slower than one.
@@ -17,13 +17,13 @@ help:  ## this list
 
 install: $(STAMP)  ## the environment in .venv, with the pinned, tested packages
 
-$(STAMP): setup.py pyproject.toml constraints.txt
+$(VENV)/.installed-%: setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] < (3, 14) else f"Python 3.10 to 3.13 is needed, found {sys.version.split()[0]}; choose one: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "Installing the pinned packages into $(VENV) (about 5 GB; minutes, depending on the network)"
 	@$(BIN)/python -m pip install -q "uv==$(UV_VERSION)" && \
-	 $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[$(EXTRAS)]" || \
-	 $(BIN)/python -m pip install -c constraints.txt -e ".[$(EXTRAS)]"
+	 $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[$*]" || \
+	 $(BIN)/python -m pip install -c constraints.txt -e ".[$*]"
 	@touch $@
 
 demo: $(STAMP)  ## train, export, verify and run a small detector on a generated video, in minutes
@@ -32,7 +32,7 @@ demo: $(STAMP)  ## train, export, verify and run a small detector on a generated
 test: $(STAMP)  ## the tests that every change runs
 	@$(BIN)/python -m pytest -m "not slow and not network and not gpu"
 
-test-slow: $(STAMP)  ## conversions of every architecture, DDP, resume, trackers
+test-slow: $(STAMP) $(VENV)/.installed-track  ## conversions of every architecture, DDP, resume, trackers
 	@$(BIN)/python -m pytest -m "slow and not network and not gpu"
 
 test-network: $(STAMP)  ## the device folder alone in fresh environments (installs packages)

@@ -17,6 +17,8 @@ EXTRAS = {
         "opencv-python-headless>=4.10,<=4.11.0.86",
         'tflite-runtime==2.14.0; python_version < "3.12"',
     ],
+    # Beside one of the above, for --trust: checks signatures of bundles.
+    "edge-signature": ["cryptography>=45"],
     # Workstations.
     "train": [
         "numpy>=1.26",
@@ -46,6 +48,7 @@ EXTRAS = {
         "litert-torch>=0.10.0",
         "ai-edge-litert>=2.1.6",
         "ai-edge-quantizer>=0.10.0",
+        "cryptography>=45",  # signs bundles
     ],
     "tensorflow": ["tensorflow>=2.20"],
     "track": ["mlflow>=3.5", "wandb>=0.22"],

@@ -13,7 +13,6 @@ from cvforge.errors import CVForgeError, StorageError
 from cvforge_edge.errors import EdgeError
 
 INTERRUPTED = 130
-USAGE = 2
 DEBUG_VARIABLE = "CVFORGE_DEBUG"
 _STORAGE_ERRORS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
 

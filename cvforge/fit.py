@@ -14,6 +14,7 @@ import pytorch_lightning as pl
 from pytorch_lightning.callbacks import EarlyStopping
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
+from torch import nn
 
 from cvforge.callbacks.checkpoints import RunCheckpoints, SafeCheckpointIO
 from cvforge.callbacks.contact_sheet import draw_contact_sheet, write_png
@@ -80,6 +81,16 @@ def fit(config: Config, *, run_dir: Path | None = None, resume_from: Path | None
     return run.dir
 
 
+def check_resume(config: Config, checkpoint: Path) -> None:
+    """Find out whether `fit` could go on from a checkpoint, without training.
+
+    Raises:
+        CheckpointError: it is damaged or of another task, label set or model.
+    """
+    labels = build.build_data(config).labels
+    _read_fitting(config, build.build_net(config, pretrained=False), checkpoint, labels=labels)
+
+
 @dataclass(frozen=True)
 class _Parts:
     """What a run is made of.
@@ -105,17 +116,9 @@ def _build_parts(config: Config, resume_from: Path | None) -> _Parts:
     )
     hardware.apply()
     data = build.build_data(config)
-    checkpoint = None
-    if resume_from is not None:
-        checkpoint = read_checkpoint(resume_from, task=config.task, labels=data.labels)
     seed_everything(config.run.seed)  # the random start of the weights
-    net = build.build_net(config, pretrained=checkpoint is None)
-    if checkpoint is not None:
-        check_fits(net, trained_state(checkpoint), where=str(resume_from))
-        if has_average(checkpoint) != (config.optim.ema_decay is not None):
-            raise CheckpointError(
-                f"{resume_from}: optim.ema_decay was switched on or off since; resume with the run's own"
-            )
+    net = build.build_net(config, pretrained=resume_from is None)
+    checkpoint = None if resume_from is None else _read_fitting(config, net, resume_from, labels=data.labels)
     task = TASKS[config.task](
         net,
         build.build_loss(config),
@@ -125,6 +128,15 @@ def _build_parts(config: Config, resume_from: Path | None) -> _Parts:
         max_steps=config.trainer.max_steps if config.trainer.max_steps > 0 else None,
     )
     return _Parts(data, task, hardware, checkpoint["global_step"] if checkpoint else 0)
+
+
+def _read_fitting(config: Config, net: nn.Module, path: Path, *, labels: tuple[str, ...]) -> dict[str, Any]:
+    """The checkpoint at `path`, when training of this net with this config can go on from it."""
+    checkpoint = read_checkpoint(path, task=config.task, labels=labels)
+    check_fits(net, trained_state(checkpoint), where=str(path))
+    if has_average(checkpoint) != (config.optim.ema_decay is not None):
+        raise CheckpointError(f"{path}: optim.ema_decay was switched on or off since; resume with the run's own")
+    return checkpoint
 
 
 def _record(config: Config, parts: _Parts, run: Run) -> None:

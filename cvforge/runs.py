@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -88,6 +89,15 @@ class Run:
         """
         return str(self._data_record()["task"])
 
+    @property
+    def fingerprints(self) -> dict[str, str]:
+        """Fingerprints of the data that the run used, by split; empty where a run has not noted them.
+
+        Raises:
+            CheckpointError: `data.json` is missing or damaged.
+        """
+        return dict(self._data_record()["fingerprints"])
+
     def checkpoint(self, which: str = "best") -> Path:
         """The path of the `best` or `last` checkpoint, which is there.
 
@@ -108,7 +118,8 @@ class Run:
     def _data_record(self) -> dict[str, Any]:
         try:
             record = json.loads(self.data.read_text(encoding="utf-8"))
-            return {"labels": record["labels"], "task": record["task"]}
+            fingerprints = dict(record.get("fingerprints", {}))
+            return {"labels": record["labels"], "task": record["task"], "fingerprints": fingerprints}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.data}: cannot be read ({error}); is {self.dir} a complete run folder?"
@@ -125,7 +136,13 @@ def refuse_taken(folder: Path) -> None:
 
     Raises:
         RunExistsError: there is something in the folder already.
+        StorageError: the folder cannot be made.
     """
+    nearest = next(place for place in (folder.absolute(), *folder.absolute().parents) if place.exists())
+    if nearest.is_dir() and not os.access(nearest, os.W_OK):
+        raise StorageError(f"{folder}: {nearest} cannot be written; choose another folder with run.dir")
+    if nearest != folder.absolute() and not nearest.is_dir():
+        raise StorageError(f"{folder}: {nearest} is a file; choose another folder with run.dir")
     if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
         raise RunExistsError(
             f"{folder}: holds a run or other files already, and nothing in it is overwritten; continue it with "

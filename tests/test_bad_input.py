@@ -1,14 +1,13 @@
 """What a user can hand to `tools/train.py` by mistake: each ends with its exit code and a message, not with a traceback.
 
 Data are checked before a network is built, so most of these take a moment. Bad keys and values: tools/test_train_cli.py and
-config/test_load.py; bundles, videos, other commands: tools/test_export_evaluate_predict.py, edge/test_run_camera.py; a disk that
-is full: callbacks/test_checkpoints.py.
+config/test_load.py; bundles, videos, other commands: tools/test_export_evaluate_predict.py, edge/test_run_camera.py.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import cv2
@@ -17,7 +16,7 @@ import pytest
 import torch
 
 from conftest import load_tool
-from cvforge.checkpoint import IDENTITY_KEY, identity, write_checkpoint
+from cvforge.checkpoint import IDENTITY_KEY, identity, read_checkpoint, write_checkpoint
 from cvforge.cli import run_command
 from cvforge.config.load import load, resolved_yaml
 from cvforge.runs import create_run
@@ -60,15 +59,16 @@ def voc(root: Path, *, ids: str = "a\n", label: str = "RBC") -> None:
     )
 
 
-def coco(root: Path, **changes: object) -> None:
-    write_image(root / "train2017" / "a.jpg")
+def coco(root: Path, *, more: Sequence[dict[str, object]] = (), **changes: object) -> None:
     document = {
         "images": [COCO_IMAGE],
-        "annotations": [COCO_ANNOTATION | changes],
+        "annotations": [COCO_ANNOTATION | changes, *(COCO_ANNOTATION | annotation for annotation in more)],
         "categories": [{"id": 18, "name": "dog"}],
     }
-    (root / "annotations").mkdir()
-    (root / "annotations" / "instances_train2017.json").write_text(json.dumps(document))
+    (root / "annotations").mkdir(parents=True)
+    for split in ("train2017", "val2017"):
+        write_image(root / split / "a.jpg")
+        (root / "annotations" / f"instances_{split}.json").write_text(json.dumps(document))
 
 
 def masks(root: Path, *, size_hw: tuple[int, int] = (40, 60)) -> None:
@@ -136,6 +136,53 @@ def test_data_that_cannot_be_right_end_with_4_before_anything_is_started(
     assert words in errors
     assert (code, errors.count("error: "), "Traceback" in errors) == (4, 1, False)
     assert not (tmp_path / "runs").exists()
+
+
+def test_boxes_of_zero_area_or_outside_are_told_and_the_run_goes_on_without_them(train: Train, tmp_path: Path) -> None:
+    bad = [{"id": 6, "bbox": [5, 5, 0, 9]}, {"id": 7, "bbox": [70, 5, 5, 5]}, {"id": 8, "bbox": [50, 30, 20, 20]}]
+    coco(tmp_path / "data", more=bad)
+    small = (
+        "model=edge_nano",
+        "data.num_classes=1",
+        "preprocess.size_hw=[64,64]",
+        *(key for key in TINY if "size_hw" not in key),
+    )
+    run = tmp_path / "run"
+    code, errors = train("--config", "det_coco", f"data.root={tmp_path / 'data'}", f"run.dir={run}", *small)
+    assert code == 0, errors
+    told = (
+        "instances_train2017.json: 1 boxes of zero area dropped (annotation id 6); 1 boxes wholly outside the image "
+        "dropped (annotation id 7); 1 boxes partly outside the image clipped (annotation id 8)"
+    )
+    assert f"warning: COCO annotations {tmp_path / 'data' / 'annotations'}/{told}\n" in errors
+    assert (run / "checkpoints" / "best.ckpt").is_file()
+
+
+def test_a_disk_full_while_saving_ends_a_run_with_10_and_the_earlier_checkpoint_goes_on(
+    train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, started = tmp_path / "run", []
+    real_open = Path.open
+
+    def open_second_on_a_full_disk(self: Path, mode: str = "r", *arguments: object, **names: object) -> object:
+        if ".ckpt" in self.name and "w" in mode:
+            started.append(self.name)
+            if len(started) == 2:
+                return real_open(Path("/dev/full"), mode)
+        return real_open(self, mode, *arguments, **names)
+
+    counts = ("data.train.count=8", "data.val.count=4", "trainer.max_epochs=3")
+    with monkeypatch.context() as patched:
+        patched.setattr(Path, "open", open_second_on_a_full_disk)
+        code, errors = train("--config", "cls_demo", f"run.dir={run}", *TINY, *counts)
+    assert f"error: {run / 'checkpoints' / 'last.ckpt'}: the checkpoint cannot be written (" in errors
+    assert "The earlier checkpoint is intact" in errors
+    assert (code, "Traceback" in errors) == (10, False)
+    assert [path.name for path in sorted((run / "checkpoints").iterdir())] == ["best.ckpt", "last.ckpt"]
+    assert read_checkpoint(run / "checkpoints" / "last.ckpt")["epoch"] == 0
+    code, errors = train("--resume", run)
+    assert code == 0, errors
+    assert json.loads((run / "metrics.json").read_text())["epochs"] == 3
 
 
 def own_config(folder: Path, *, task: str, data: str, num_classes: int) -> Path:

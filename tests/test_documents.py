@@ -44,6 +44,9 @@ def test_every_command_is_understood_by_its_program(
     if Path(script).name == "run_camera.py":
         program["parse_options"](arguments)
         return
+    if arguments[0] in program.get("COMMANDS", {}):
+        importlib.import_module(program["COMMANDS"][arguments[0]])._parser().parse_args(arguments[1:])
+        return
     options = vars(program["_parser"]().parse_intermixed_args(arguments))
     if options.get("config") is not None:
         there = [f"data.root={tmp_path}" if text.startswith("data.root=") else text for text in options["overrides"]]

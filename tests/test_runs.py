@@ -10,7 +10,7 @@ import pytest
 
 from cvforge.environment import git_state, without_secrets
 from cvforge.errors import CheckpointError, RunExistsError, StorageError
-from cvforge.runs import create_run, default_run_dir, open_run
+from cvforge.runs import create_run, default_run_dir, open_run, refuse_taken
 
 
 def complete_run(folder: Path) -> Path:
@@ -37,10 +37,10 @@ def test_a_taken_folder_is_refused_with_the_way_to_resume(tmp_path: Path) -> Non
     assert [file.name for file in tmp_path.iterdir()] == ["notes.txt"]
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("")
-    with pytest.raises(StorageError, match="the run folder cannot be made"):
-        create_run(tmp_path / "file" / "run")
+def test_a_folder_below_a_file_is_refused_before_anything_is_built(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("")
+    with pytest.raises(StorageError, match=r"notes\.txt is a file; choose another folder with run\.dir"):
+        refuse_taken(tmp_path / "notes.txt" / "run")
 
 
 @pytest.mark.parametrize("part", [".", "checkpoints", "checkpoints/best.ckpt", "config.yaml"])

@@ -90,10 +90,11 @@ def _render(clip: Path) -> None:
 
 def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) -> None:
     from cvforge.commands.terminal import rows_table, stdout_console
+    from cvforge.export.measurements import read_measurements
     from cvforge_edge.manifest import CHECKPOINT, read_manifest
 
     manifest = read_manifest(bundle)
-    latency_ms = manifest.provenance["measured"]["latency_ms_p50"]
+    latency_ms = read_measurements(bundle)["latency_ms_p50"]
     scores = {entry.subject: entry.values for entry in manifest.metrics}
     rows = [
         ("network before training", f"{_untrained_score(run):.3f}", "", "", ""),

@@ -10,7 +10,7 @@ from pathlib import Path
 
 try:
     from cvforge.cli import run_command
-    from cvforge.commands.options import add_model_options, count, open_chosen_model
+    from cvforge.commands.options import add_model_options, count, new_file, open_chosen_model
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
@@ -22,11 +22,13 @@ examples:
   python tools/evaluate.py bundles/det_bccd --run runs/det_bccd-20261123-101500  # the exported file, same data
   python tools/evaluate.py bundles/det_bccd --backend onnxruntime --precision fp16 \\
       --config det_bccd.yaml data.root=/data/bccd
+  python tools/evaluate.py runs/det_coco-20261123-101500 --detections found.json  # for pycocotools or COCO's server
 
 A bundle holds no paths, so it has to be told where data are: by --run, or by --config and data.root.
 
 exit codes:
-  0 done     2 command line or config     4 data or image     5 checkpoint     7 bundle     11 inference runtime
+  0 done     2 command line or config     4 data or image     5 checkpoint     7 bundle     10 cannot write
+  11 inference runtime
 """
 
 
@@ -45,6 +47,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             run=arguments.run,
             overrides=arguments.overrides,
             limit=arguments.limit,
+            detections=arguments.detections,
         )
     print(f"{result.model}: {result.images} images of {result.split}")
     stdout_console().print(metric_table(result.metrics))
@@ -65,11 +68,16 @@ def _parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("model", type=Path, metavar="RUN_OR_BUNDLE", help="folder of a run or of a bundle")
     add("--split", default="val", choices=("val", "test", "train"), help="part of the data (default: %(default)s)")
-    add("--config", metavar="NAME", help="bundle: a config that says which data, with data.root=PATH")
-    add("--run", type=Path, metavar="RUN", help="bundle: a run that says which data")
+    add(
+        "--config",
+        metavar="NAME",
+        help="a config that says which data, with data.root=PATH (default: a run's own data)",
+    )
+    add("--run", type=Path, metavar="RUN", help="a run that says which data")
     add_model_options(parser)
     add("--limit", type=count, metavar="N", help="score N images only, spread evenly")
-    add("--json", type=Path, metavar="FILE", help="write the scores there, too")
+    add("--json", type=new_file, metavar="FILE", help="write the scores there, too")
+    add("--detections", type=new_file, metavar="FILE", help="COCO data: write what was found, in COCO's result format")
     add("overrides", nargs="*", metavar="key=value", help="changes to the config, such as data.root=/data/bccd")
     return parser
 

@@ -12,13 +12,21 @@ from types import FrameType
 
 try:
     from cvforge.cli import run_command
+    from cvforge.commands.keys import add_key_option
     from cvforge.commands.options import count
 except ModuleNotFoundError as missing:
     print(f"error: {missing}; set up the environment with `make install`, then use .venv/bin/python", file=sys.stderr)
     raise SystemExit(2) from None
 
-COMMANDS = {"import": "cvforge.commands.import_model"}
-"""First argument -> module whose `main(argv)` does the rest; without one of them a run is exported."""
+COMMANDS = {
+    "import": "cvforge.commands.import_model",
+    "keygen": "cvforge.commands.keygen",
+    "sign": "cvforge.commands.sign",
+    "verify": "cvforge.commands.verify",
+    "pack": "cvforge.commands.pack",
+    "unpack": "cvforge.commands.unpack",
+}
+"""Sub-command -> module with `main(arguments) -> exit code`; without one, a run is exported."""
 
 EXAMPLES = """\
 what happens:
@@ -26,16 +34,26 @@ what happens:
   2. raw outputs of each file are compared with PyTorch on real validation images
   3. each file is scored on the validation set by the code that runs on the device
   4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
-  5. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md
+  5. int8 files are made of the fp32 ones: ranges are measured on training images, and while a file loses more than its budget
+     the layers with the most noise go back to float, one by one
+  6. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md;
+     the same checkpoint gives the same bytes, and measured times go into FOLDER.measurements.json beside it
 
 examples:
   python tools/export.py --run runs/det_bccd-20261123-101500
   python tools/export.py --run runs/det_bccd-20261123-101500 --format tflite --precision fp16 --output bundles/cells
+  python tools/export.py --run runs/det_bccd-20261123-101500 --precision fp32,int8
   python tools/export.py --run runs/det_bccd-20261123-101500 --force export.metric_budget.fp16=0.005
   python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
 
-a network that was trained elsewhere:
-  python tools/export.py import --help
+  python tools/export.py --run runs/det_bccd-20261123-101500 --model-version 3 --sign ~/keys/team-a.key
+
+with a network that was trained elsewhere:
+  import                   python tools/export.py import --help
+
+with a finished bundle (each has its own --help):
+  keygen, sign, verify     python tools/export.py keygen --output ~/keys/team-a.key
+  pack, unpack             python tools/export.py pack --bundle bundles/det_bccd
 
 then:
   python deploy/edge/run_camera.py --bundle bundles/det_bccd --self-test --source 0 --show
@@ -48,9 +66,9 @@ exit codes:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Make the bundle of a run, or run the sub-command that the first argument names."""
+    """Parse the command line and make the bundle, or hand over to the sub-command that it names."""
     signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
-    words = sys.argv[1:] if argv is None else argv
+    words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
     arguments = _parser().parse_intermixed_args(words)
@@ -66,6 +84,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             name=arguments.name,
             force=arguments.force,
             limit=arguments.limit,
+            keys=tuple(arguments.keys),
+            model_version=arguments.model_version,
             overrides=tuple(arguments.overrides),
         )
     )
@@ -86,9 +106,14 @@ def _parser() -> argparse.ArgumentParser:
     add("--run", required=True, type=Path, metavar="RUN", help="folder of a run, as tools/train.py makes it")
     add("--checkpoint", default="best", metavar="WHICH", help="best (default), last, or the path of a .ckpt file")
     add("--format", metavar="LIST", help="onnx,tflite (default: export.formats of the config)")
-    add("--precision", metavar="LIST", help="fp32,fp16 (default: export.precisions of the config)")
+    add("--precision", metavar="LIST", help="fp32,fp16,int8 (default: export.precisions of the config)")
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
+    version_help = (
+        "of the bundle (default: %(default)s); raise it with every release, devices with --trust never go back"
+    )
+    add("--model-version", type=count, default=1, metavar="N", help=version_help)
+    add_key_option(parser, "--sign", required=False)
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
     add("--limit", type=count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so")
     add(

@@ -73,11 +73,12 @@ def _resume(arguments: argparse.Namespace) -> int:
     if arguments.print_config:
         print(resolved_yaml(config), end="")
         return 0
+    from cvforge.fit import check_resume, fit
+
     if arguments.check:
+        check_resume(config, checkpoint)
         print(f"{run.dir}: OK, would continue from {checkpoint}")
         return 0
-    from cvforge.fit import fit
-
     fit(config, run_dir=run.dir, resume_from=checkpoint)
     return 0
 

@@ -8,9 +8,11 @@ from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
 
+import numpy as np
 from rich.table import Table
 
 import cvforge
+from cvforge.commands.keys import open_keys
 from cvforge.commands.model import matching_dataset, require_run, run_config
 from cvforge.commands.terminal import rows_table, stage_bars, stdout_console
 from cvforge.config import build
@@ -19,8 +21,12 @@ from cvforge.environment import REPOSITORY, git_state
 from cvforge.errors import ConfigError
 from cvforge.evaluation import spread_indices
 from cvforge.export.bundle import ExportReport, export_bundle
+from cvforge.export.calibration import calibration_inputs
 from cvforge.export.folder import check_target
+from cvforge.export.formats import INT8
+from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
 from cvforge.export.plan import ExportPlan
+from cvforge.export.score_tables import comparison_rows, file_rows
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
 from cvforge_edge.manifest import name_problems
@@ -30,6 +36,8 @@ SPLIT = "val"
 SECTIONS = ("data", "export", "evaluation")
 PACKAGES = (
     "torch",
+    "torchvision",
+    "timm",
     "onnx",
     "onnxscript",
     "onnxruntime",
@@ -37,8 +45,10 @@ PACKAGES = (
     "ai-edge-litert",
     "ai-edge-quantizer",
     "numpy",
+    "opencv-python-headless",
+    "hotcoco",
+    "pycocotools",
 )
-BYTES_PER_MB = 1e6
 
 
 @dataclass(frozen=True)
@@ -54,6 +64,8 @@ class ExportRequest:
         name: of the model on the device; None for the run's name in its config.
         force: replace a bundle that is there.
         limit: score the files on so many images only.
+        keys: private keys to sign the bundle with; empty for an unsigned one.
+        model_version: of the bundle; grows with every release of `name`, since devices that check signatures never go back.
         overrides: `export.metric_budget.fp16=0.01` and the like.
     """
 
@@ -65,6 +77,8 @@ class ExportRequest:
     name: str | None = None
     force: bool = False
     limit: int | None = None
+    keys: tuple[Path, ...] = ()
+    model_version: int = 1
     overrides: tuple[str, ...] = ()
 
 
@@ -78,6 +92,7 @@ def export_run(request: ExportRequest) -> ExportReport:
     config = run_config(run, request.overrides, sections=SECTIONS)
     name = request.name or config.run.name
     target = bundle_target(name, request.output, replace_existing=request.force)
+    keys = open_keys(request.keys)  # before hours of work
     net = build.load_net(run, request.checkpoint, config=config)
     dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
     scored = len(spread_indices(len(dataset), request.limit))
@@ -87,8 +102,8 @@ def export_run(request: ExportRequest) -> ExportReport:
         labels=run.labels,
         preprocess=build.build_preprocess(config),
         postprocess=build.build_postprocess(config),
-        formats=request.formats or tuple(config.export.formats),
-        precisions=request.precisions or tuple(config.export.precisions),
+        formats=tuple(config.export.formats) if request.formats is None else request.formats,
+        precisions=tuple(config.export.precisions) if request.precisions is None else request.precisions,
         metric_budget=config.export.metric_budget,
         tensor_tolerance=config.export.tensor_tolerance,
         golden_images=config.export.golden_images,
@@ -96,12 +111,43 @@ def export_run(request: ExportRequest) -> ExportReport:
         data_fingerprint=dataset.fingerprint(),
         run_id=run.dir.name,
         provenance=_provenance(run, config, request.checkpoint),
+        max_float_layers=config.export.max_float_layers,
+        intended_use=config.export.intended_use,
+        version=request.model_version,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
     )
+    calibration = _calibration(config, plan)
     with stage_bars() as stages:
-        return export_bundle(net, scoring, plan, target=target, replace_existing=request.force, stages=stages)
+        return export_bundle(
+            net,
+            scoring,
+            plan,
+            target=target,
+            replace_existing=request.force,
+            stages=stages,
+            calibration=calibration,
+            keys=keys,
+        )
+
+
+def _calibration(config: Config, plan: ExportPlan) -> list[np.ndarray]:
+    """Prepared training images for the ranges of int8 files; none where no int8 file is asked for."""
+    if INT8 not in plan.precisions:
+        return []
+    dataset = matching_dataset(config, "train", task=plan.task, labels=plan.labels)
+    return calibration_inputs(dataset, plan.preprocess, config.export.calibration_images)
+
+
+def int8_lines(report: ExportReport) -> list[str]:
+    """One sentence for each int8 file: which layers stayed in float, and what every trial lost."""
+    lines = []
+    for file in report.int8:
+        losses = ", ".join(f"{trial.loss:+.4f}" for trial in file.search.trials)
+        kept = ", ".join(file.search.float_layers) or "none"
+        lines.append(f"{file.verdict.model.path}: layers back in float: {kept} (lost {losses})")
+    return lines
 
 
 def bundle_target(name: str, output: Path | None, *, replace_existing: bool) -> Path:
@@ -121,8 +167,10 @@ def print_report(report: ExportReport) -> None:
     """Show what was written, what was measured, and what to do next."""
     folder = report.folder.relative_to(Path.cwd()) if report.folder.is_relative_to(Path.cwd()) else report.folder
     stdout_console().print(report_table(report))
-    print(f"bundle: {folder}")  # noqa: T201
-    print(f"next:   python deploy/edge/run_camera.py --bundle {folder} --self-test")  # noqa: T201
+    for line in int8_lines(report):
+        print(line)
+    print(f"bundle: {folder}")
+    print(f"next:   python deploy/edge/run_camera.py --bundle {folder} --self-test")
 
 
 def report_table(report: ExportReport) -> Table:
@@ -130,32 +178,25 @@ def report_table(report: ExportReport) -> Table:
     reference, primary = report.reference, report.reference.primary
     if primary is None:
         return _comparison_table(report)
-    expected = reference.metrics[primary]
-    rows = [(_reference_name(report), f"{expected:.4f}", "", "", f"{reference.latency_ms:.2f}", "")]
-    for verdict in report.verdicts:
-        value = verdict.metrics[primary]
-        rows.append(
-            (
-                verdict.model.path,
-                f"{value:.4f}",
-                f"{value - expected:+.4f}",
-                f"{verdict.model.size_bytes / BYTES_PER_MB:.2f}",
-                f"{verdict.latency_ms:.2f}",
-                f"{max(verdict.parity.values()):.1e}",
-            )
+    times_ms = [reference.latency_ms, *(verdict.latency_ms for verdict in report.verdicts)]
+    rows = [
+        (subject, score, difference, size_mb, f"{time_ms:.1f}", error)
+        for (subject, score, difference, size_mb, error), time_ms in zip(
+            file_rows(report.verdicts, reference, first=_reference_name(report)), times_ms, strict=True
         )
-    columns = (report.manifest.name, primary, "difference", "MB", "ms an image", "worst output error")
-    return rows_table(f"{primary} on {report.manifest.metrics[0].split}, one thread", columns, rows)
+    ]
+    columns = (report.manifest.name, primary, "difference", "MB", "ms", "output error")
+    level = "" if reference.interval is None else f" with {reference.interval.level:.0%} intervals"
+    return rows_table(f"{primary} on {report.manifest.metrics[0].split}{level}, one thread", columns, rows)
 
 
 def _comparison_table(report: ExportReport) -> Table:
     """The same without scores."""
-    rows = [(_reference_name(report), "", f"{report.reference.latency_ms:.2f}", "")]
-    for verdict in report.verdicts:
-        size_mb, worst = verdict.model.size_bytes / BYTES_PER_MB, max(verdict.parity.values())
-        rows.append((verdict.model.path, f"{size_mb:.2f}", f"{verdict.latency_ms:.2f}", f"{worst:.1e}"))
+    rows = [(_reference_name(report), "", f"{report.reference.latency_ms:.1f}", "")]
+    for (path, size_mb, error), verdict in zip(comparison_rows(report.verdicts), report.verdicts, strict=True):
+        rows.append((path, size_mb, f"{verdict.latency_ms:.1f}", error))
     title = f"compared on {len(report.reference.inputs_u8)} images, not scored; one thread"
-    return rows_table(title, (report.manifest.name, "MB", "ms an image", "worst output error"), rows)
+    return rows_table(title, (report.manifest.name, "MB", "ms", "output error"), rows)
 
 
 def tool_provenance() -> dict[str, object]:
@@ -177,11 +218,12 @@ def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
         "config": config.run.name,
         "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
         "checkpoint": Path(checkpoint).name,
+        DATA_FINGERPRINTS: run.fingerprints,
     }
 
 
 def _reference_name(report: ExportReport) -> str:
-    return "the imported file" if "imported" in report.manifest.provenance else "checkpoint (PyTorch)"
+    return "the imported file" if IMPORTED in report.manifest.provenance else "checkpoint (PyTorch)"
 
 
 def _version(package: str) -> str | None:

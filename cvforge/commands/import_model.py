@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from cvforge.commands.import_options import names, positive, size, triple, whole_numbers
+from cvforge.commands.keys import add_key_option
 from cvforge.commands.options import count
 
 EXAMPLES = """\
@@ -134,4 +135,9 @@ def _add_bundle_options(group: argparse._ArgumentGroup) -> None:
     )
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the file's name)")
+    version_help = (
+        "of the bundle (default: %(default)s); raise it with every release, devices with --trust never go back"
+    )
+    add("--model-version", type=count, default=1, metavar="N", help=version_help)
+    add_key_option(group, "--sign", required=False)
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from cvforge.commands.export import SPLIT, bundle_target, tool_provenance
 from cvforge.commands.import_card import card_sections, import_provenance
 from cvforge.commands.import_options import read_labels
+from cvforge.commands.keys import open_keys
 from cvforge.commands.model import matching_dataset
 from cvforge.commands.terminal import stage_bars
 from cvforge.config import build
@@ -18,22 +20,23 @@ from cvforge.config.schema import Config, ExportSection
 from cvforge.data.unlabelled import UnlabelledImages
 from cvforge.errors import ConfigError, ExportError
 from cvforge.evaluation import spread_indices
-from cvforge.export.bundle import ExportReport, Source, Stages, write_bundle
+from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.compose import Import, Normalisation, compose
 from cvforge.export.heads.head import DecodeSpec, Head
 from cvforge.export.heads.table import HEADS
+from cvforge.export.model_card import IMPORTED
 from cvforge.export.onnx import write_onnx_model
 from cvforge.export.original import ImageInput, Original, choose_outputs, read_original, shown
 from cvforge.export.original_backend import OriginalBackend
 from cvforge.export.plan import ExportPlan
+from cvforge.export.source import Source, file_name
+from cvforge.export.stages import Stages
 from cvforge.export.verify import Scoring
-from cvforge_edge.bundle import describe_model
-from cvforge_edge.manifest import ModelFile
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
 
 FORMAT = "onnx"
-RUN_ID = "imported"
+PRECISIONS = ("fp32", "fp16")
 WHITE = 255
 
 
@@ -59,6 +62,8 @@ class ImportRequest:
         output: the bundle's folder; None for `bundles/<name>`.
         name: of the model on the device; None for the file's name.
         force: replace a bundle that is there.
+        keys: private keys to sign the bundle with; empty for an unsigned one.
+        model_version: of the bundle; grows with every release of `name`.
     """
 
     onnx: Path
@@ -85,6 +90,8 @@ class ImportRequest:
     output: Path | None = None
     name: str | None = None
     force: bool = False
+    keys: Sequence[Path] = ()
+    model_version: int = 1
 
 
 def import_onnx(request: ImportRequest) -> ExportReport:
@@ -102,8 +109,12 @@ def import_onnx(request: ImportRequest) -> ExportReport:
         )
     if request.images is not None and (request.overrides or request.limit):
         raise ConfigError("--limit and key=value belong to --config; with --images there is nothing to score")
+    unknown = [precision for precision in request.precisions if precision not in PRECISIONS]
+    if unknown:
+        raise ConfigError(f"--precision: found {', '.join(unknown)}; an import accepts {', '.join(PRECISIONS)}")
     name = request.name or request.onnx.stem
     target = bundle_target(name, request.output, replace_existing=request.force)
+    keys = open_keys(request.keys)
     labels = read_labels(request.labels)
     head = HEADS[request.kind]
     what = _import(request, head, labels=labels)
@@ -111,9 +122,11 @@ def import_onnx(request: ImportRequest) -> ExportReport:
     postprocess = _postprocess(request, head)
     scoring = _scoring(config, request, head=head, labels=labels, postprocess=postprocess)
     plan = _plan(what, scoring, request, labels=labels, name=name, config=config, postprocess=postprocess)
-    source = Source(OriginalBackend(what), lambda draft, plan, stages: _write(what, draft, plan, stages))
+    source = Source(OriginalBackend(what), partial(_write, what))
     with stage_bars() as stages:
-        return write_bundle(source, scoring, plan, target=target, replace_existing=request.force, stages=stages)
+        return write_bundle(
+            source, scoring, plan, target=target, replace_existing=request.force, stages=stages, keys=keys
+        )
 
 
 def _import(request: ImportRequest, head: Head, *, labels: tuple[str, ...]) -> Import:
@@ -240,14 +253,16 @@ def _plan(
         golden_images=section.golden_images,
         split=split if scored == total else f"{split}, {scored} of {total} images",
         data_fingerprint=dataset.fingerprint(),
-        run_id=RUN_ID,
-        provenance={**tool_provenance(), "imported": import_provenance(what, kind=request.kind)},
+        run_id=IMPORTED,
+        provenance={**tool_provenance(), IMPORTED: import_provenance(what, kind=request.kind)},
         card_sections=card_sections(what, kind=request.kind, config=config),
+        intended_use=section.intended_use,
+        version=request.model_version,
     )
 
 
-def _write(what: Import, draft: Path, plan: ExportPlan, stages: Stages) -> list[ModelFile]:
+def _write(what: Import, draft: Path, _scratch: Path, plan: ExportPlan, stages: Stages) -> dict[str, Path]:
     stages("compose the graph")
-    files = {precision: f"model_{precision}.{FORMAT}" for precision in plan.precisions}
-    write_onnx_model(compose(what), {precision: draft / file for precision, file in files.items()})
-    return [describe_model(draft, file, format=FORMAT, precision=precision) for precision, file in files.items()]
+    paths = {precision: draft / file_name(FORMAT, precision) for precision in plan.precisions}
+    write_onnx_model(compose(what), paths)
+    return {}  # no int8: that takes training images

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -16,13 +17,23 @@ def count(text: str) -> int:
     return int(text)
 
 
+def new_file(text: str) -> Path:
+    """Where a file can be written (an argparse type): told before the work, not after it."""
+    path = Path(text)
+    if path.is_dir() or not path.parent.is_dir():
+        fault = "is a folder" if path.is_dir() else f"lies in {path.parent}, and there is no such folder"
+        raise argparse.ArgumentTypeError(f"{text} {fault}; expected a file in a folder that exists")
+    return path
+
+
 def add_model_options(parser: argparse.ArgumentParser) -> None:
     """Which checkpoint of a run, or which file and runtime of a bundle."""
     add = parser.add_argument
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
-    add("--precision", metavar="P", help="bundle: fp32 or fp16 (default: its first model that fits)")
-    add("--threads", type=count, default=1, metavar="N", help="bundle: processor threads (default: %(default)s)")
+    add("--precision", metavar="P", help="bundle: fp32, fp16 or int8 (default: its first model that fits)")
+    add("--trust", type=Path, metavar="PATH", help="bundle: folder of *.pub files, or one: only what they have signed")
+    add("--threads", type=count, metavar="N", help="bundle: processor threads (default: 1)")
 
 
 def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:
@@ -35,4 +46,5 @@ def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:
         backend=arguments.backend,
         precision=arguments.precision,
         threads=arguments.threads,
+        trust=arguments.trust,
     )

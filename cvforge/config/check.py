@@ -9,26 +9,26 @@ from pathlib import Path
 from typing import Any
 
 from cvforge.config.problems import Problems, suggestion
-from cvforge.config.schema import Config
+from cvforge.config.schema import CACHES, OPTIMISERS, SCHEDULES, Config
 from cvforge.config.targets import check_targets, parameters
 from cvforge.config.typed import UNKNOWN, to_dataclass
 from cvforge_edge.errors import SpecError
+from cvforge_edge.manifest import FORMATS, PRECISIONS
 from cvforge_edge.postprocess import KINDS
 from cvforge_edge.preprocess import COLOR_ORDERS, INTERPOLATIONS, RESIZE_MODES, PreprocessSpec
 from cvforge_edge.types import VOID_CLASS_ID, Task
 
 TASKS = tuple(task.value for task in Task)
-FORMATS = ("onnx", "tflite")
-PRECISIONS = ("fp32", "fp16")
 CHOICES: dict[str, tuple[str, ...]] = {
     "task": TASKS,
-    "data.cache": ("none", "ram"),
+    "data.cache": CACHES,
     "preprocess.resize": RESIZE_MODES,
     "preprocess.color_order": COLOR_ORDERS,
     "preprocess.interpolation": tuple(INTERPOLATIONS),
-    "optim.name": ("adamw", "sgd"),
-    "optim.schedule": ("cosine", "constant"),
+    "optim.name": OPTIMISERS,
+    "optim.schedule": SCHEDULES,
     "trainer.accelerator": ("auto", "cpu", "gpu", "cuda", "mps"),
+    "trainer.strategy": ("auto", "ddp", "ddp_find_unused_parameters_true"),
     "trainer.precision": ("auto", "32-true", "bf16-mixed", "16-mixed"),
     "logging.wandb_mode": ("offline", "online"),
 }
@@ -82,7 +82,10 @@ RANGES = {
     "trainer.limit_val_batches": AT_LEAST_ONE,
     "trainer.log_every_n_steps": AT_LEAST_ONE,
     "export.golden_images": AT_LEAST_ONE,
+    "export.calibration_images": AT_LEAST_ONE,
+    "export.max_float_layers": NOT_NEGATIVE,
 }
+ALL_DEVICES = (-1, "auto")
 REQUIRED_TARGETS = ("model", "metric", "data.train", "data.val")
 OPTIONAL_TARGETS = ("loss", "augment", "data.test")
 
@@ -104,6 +107,7 @@ def check(raw: dict[str, Any], problems: Problems, *, require_data: bool) -> Con
     _check_preprocess(raw, problems)
     _check_postprocess(raw, problems)
     _check_optim(raw, problems)
+    _check_devices(raw, problems)
     _check_export(raw, problems)
     for key in REQUIRED_TARGETS:
         if _get(raw, key) in ({}, None):
@@ -112,6 +116,7 @@ def check(raw: dict[str, Any], problems: Problems, *, require_data: bool) -> Con
         if _get(raw, key) == {}:
             problems.add(key, "empty: name what to build with _target_, or write null")
     classes = check_targets(raw, problems)
+    _check_tasks(raw, classes, problems)
     _check_model(raw, classes, problems)
     _check_data(raw, classes, problems, require_data=require_data)
     return config
@@ -167,6 +172,12 @@ def _check_optim(raw: dict[str, Any], problems: Problems) -> None:
         problems.add("optim.warmup_epochs", f"found {warmup}, expected at most trainer.max_epochs ({epochs})")
 
 
+def _check_devices(raw: dict[str, Any], problems: Problems) -> None:
+    devices = _get(raw, "trainer.devices")
+    if isinstance(devices, (int, str)) and devices not in ALL_DEVICES and not (type(devices) is int and devices >= 1):
+        problems.add("trainer.devices", f"found {devices!r}, expected auto, -1 (all), or a whole number >= 1")
+
+
 def _check_export(raw: dict[str, Any], problems: Problems) -> None:
     precisions = _get(raw, "export.precisions")
     for table in ("export.metric_budget", "export.tensor_tolerance"):
@@ -179,6 +190,15 @@ def _check_export(raw: dict[str, Any], problems: Problems) -> None:
         for name, value in values.items():
             if _is_number(value) and value < 0:
                 problems.add(f"{table}.{name}", f"found {value!r}, expected {NOT_NEGATIVE.text}")
+
+
+def _check_tasks(raw: dict[str, Any], classes: dict[str, type], problems: Problems) -> None:
+    """Parts that say by an attribute `task` what they are for must be for the task of the config."""
+    task = _get(raw, "task")
+    for key, cls in classes.items():
+        made_for = getattr(cls, "task", None)
+        if isinstance(made_for, Task) and task in TASKS and made_for.value != task:
+            problems.add(f"{key}._target_", f"{cls.__name__} is for {made_for.value}, but task is {task}")
 
 
 def _check_model(raw: dict[str, Any], classes: dict[str, type], problems: Problems) -> None:
@@ -197,11 +217,7 @@ def _check_model(raw: dict[str, Any], classes: dict[str, type], problems: Proble
 
 
 def _check_data(raw: dict[str, Any], classes: dict[str, type], problems: Problems, *, require_data: bool) -> None:
-    task, root = _get(raw, "task"), _get(raw, "data.root")
-    for key in ("data.train", "data.val", "data.test"):
-        made_for = getattr(classes.get(key), "task", None)
-        if isinstance(made_for, Task) and task in TASKS and made_for.value != task:
-            problems.add(f"{key}._target_", f"{classes[key].__name__} is for {made_for.value}, but task is {task}")
+    root = _get(raw, "data.root")
     labels, count = _get(raw, "data.labels"), _get(raw, "data.num_classes")
     if isinstance(labels, list) and _is_number(count) and len(labels) != count:
         problems.add("data.labels", f"found {len(labels)} names, but data.num_classes is {count}")
@@ -209,9 +225,9 @@ def _check_data(raw: dict[str, Any], classes: dict[str, type], problems: Problem
         return
     hint = _get(raw, "data.hint") if isinstance(_get(raw, "data.hint"), str) else GENERIC_HINT
     takers = [key for key, cls in classes.items() if key.startswith("data.") and "root" in parameters(cls)[0]]
-    if root is None and any("root" not in _get(raw, key) for key in takers):
+    if root in (None, "") and any("root" not in _get(raw, key) for key in takers):
         problems.add("data.root", f"missing: {hint}")
-    if not isinstance(root, str):
+    if not isinstance(root, str) or not root:
         return
     if "data.train" in classes and not takers and root not in str([_get(raw, key) for key in classes]):
         problems.add("data.root", f"found {root}, but these data take no root; give data.root=null")

@@ -10,6 +10,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 MISSING = "???"
+CACHES = ("none", "ram")
+OPTIMISERS = ("adamw", "sgd")
+SCHEDULES = ("cosine", "constant")
 TargetMapping = dict[str, Any]
 
 
@@ -124,9 +127,14 @@ class ExportSection:
 
     formats: list[str] = field(default_factory=lambda: ["onnx", "tflite"])
     precisions: list[str] = field(default_factory=lambda: ["fp32", "fp16"])
-    metric_budget: dict[str, float] = field(default_factory=lambda: {"fp32": 0.001, "fp16": 0.002})
-    tensor_tolerance: dict[str, float] = field(default_factory=lambda: {"fp32": 1e-3, "fp16": 2e-2})  # of output range
+    metric_budget: dict[str, float] = field(default_factory=lambda: {"fp32": 0.001, "fp16": 0.002, "int8": 0.01})
+    tensor_tolerance: dict[str, float] = field(  # of the output's range
+        default_factory=lambda: {"fp32": 1e-3, "fp16": 2e-2, "int8": 0.5}
+    )
+    calibration_images: int = 128  # int8: training images, all classes about equally often
+    max_float_layers: int = 12  # int8: how many layers may go back to float while the budget is missed
     golden_images: int = 4
+    intended_use: str | None = None  # for what, by whom and where: goes into the model card
 
 
 @dataclass

@@ -24,7 +24,7 @@ from cvforge.data.random_frame import (
     warp_image,
 )
 from cvforge.data.types import Sample
-from cvforge_edge.types import ClassLabel, Detections, SegmentationMap
+from cvforge_edge.types import ClassLabel, Detections, SegmentationMap, Task
 
 MIN_BOX_PX = 2.0
 """Boxes with a shorter side than this after augmentation are dropped."""
@@ -48,6 +48,8 @@ class DetectionAugment:
         brightness: see `PhotometricRange`, as all below.
         pad_value: grey level outside the image, as in `preprocess`.
     """
+
+    task = Task.DETECTION
 
     def __init__(
         self,
@@ -114,6 +116,9 @@ class ClassificationAugment:
     Args:
         size_hw: height and width of the result; give the size of the network's input.
         area_range: the crop's share of the image.
+        resize: null for random crops of `area_range`, or the view that scale 1 means, as in `preprocess`: then whole
+            images are seen, `letterbox` with their proportions, which suits objects that fill the image.
+        scale_range: zoom around that view; unused for crops.
         horizontal_flip: probability.
         vertical_flip: probability.
         rotate_deg: largest rotation.
@@ -124,11 +129,15 @@ class ClassificationAugment:
         pad_value: grey level outside the image and of what is erased.
     """
 
+    task = Task.CLASSIFICATION
+
     def __init__(
         self,
         size_hw: tuple[int, int],
         *,
         area_range: tuple[float, float] = (0.25, 1.0),
+        resize: str | None = None,
+        scale_range: tuple[float, float] = (0.8, 1.25),
         horizontal_flip: float = 0.5,
         vertical_flip: float = 0.0,
         rotate_deg: float = 0.0,
@@ -143,9 +152,12 @@ class ClassificationAugment:
         erase: float = 0.1,
         pad_value: int = 114,
     ) -> None:
-        # Mirroring and turning happen in the frame of the crop, at scale 1.
+        # Crops are mirrored and turned in their own frame, at scale 1.
+        self.crops = resize is None
         self.frame = FrameRange(
             tuple(size_hw),  # type: ignore[arg-type]
+            resize=resize or "stretch",
+            scale_range=(1.0, 1.0) if resize is None else tuple(scale_range),  # type: ignore[arg-type]
             rotate_deg=rotate_deg,
             horizontal_flip=horizontal_flip,
             vertical_flip=vertical_flip,
@@ -164,8 +176,11 @@ class ClassificationAugment:
         assert isinstance(sample.truth, ClassLabel)
         rng = np.random.default_rng(seed)
         image_hw = (sample.image_bgr.shape[0], sample.image_bgr.shape[1])
-        crop = crop_view(rng, image_hw, size_hw=self.frame.size_hw, area_range=self.area_range)
-        matrix = _chain(random_view(rng, self.frame.size_hw, self.frame), crop)
+        if self.crops:
+            crop = crop_view(rng, image_hw, size_hw=self.frame.size_hw, area_range=self.area_range)
+            matrix = _chain(random_view(rng, self.frame.size_hw, self.frame), crop)
+        else:
+            matrix = random_view(rng, image_hw, self.frame)
         image = warp_image(sample.image_bgr, matrix, size_hw=self.frame.size_hw, fill=self.pad_value)
         image = self._photometric(image, seed=seed)
         if rng.random() < self.erase:
@@ -187,6 +202,8 @@ class SegmentationAugment:
         brightness: see `PhotometricRange`, as all below.
         pad_value: grey level outside the image, as in `preprocess`.
     """
+
+    task = Task.SEGMENTATION
 
     def __init__(
         self,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +22,7 @@ ADVICE = "Correct the annotation file, or fetch the missing images; data/README.
 
 @dataclass(frozen=True)
 class _Image:
+    coco_id: int
     file_name: str
     image_hw: tuple[int, int]
 
@@ -39,7 +40,7 @@ class CocoDetection:
         annotations: annotation file, relative to the root.
 
     Attributes:
-        category_ids: the category id of each label, for files in COCO's result format.
+        category_ids: the category id of each label.
 
     Raises:
         DataError: anything is missing or inconsistent; the message lists all problems.
@@ -86,6 +87,19 @@ class CocoDetection:
     def truth(self, index: int) -> Detections:
         """Boxes, crowd marks and areas of one image, without decoding it."""
         return self._truths[index]
+
+    def results(self, predictions: Mapping[str, Detections]) -> list[dict[str, Any]]:
+        """Detections in COCO's result format, with the image and category ids of the annotation file.
+
+        Args:
+            predictions: image id (as `image_id` gives it) -> boxes; images without an entry have no detections.
+        """
+        return [
+            row
+            for index, image in enumerate(self._images)
+            if (found := predictions.get(self.image_id(index))) is not None
+            for row in _result_rows(found, image_id=image.coco_id, category_ids=self.category_ids)
+        ]
 
     def fingerprint(self) -> str:
         """See `fingerprint_entries`."""
@@ -204,7 +218,7 @@ def _images(entries: list[Any], problems: Problems) -> dict[int, _Image]:
         if entry["id"] in found:
             problems.add(f"{place}: id {entry['id']} stands there more than once; expected each image once")
             continue
-        found[entry["id"]] = _Image(entry["file_name"], (height, width))
+        found[entry["id"]] = _Image(entry["id"], entry["file_name"], (height, width))
     if not entries:
         problems.add("images: found none, expected at least one")
     return found
@@ -219,3 +233,18 @@ def _detections(rows: list[tuple[float, ...]]) -> Detections:
         is_crowd=table[:, 5] == 1,
         areas=table[:, 6].astype(np.float32),
     )
+
+
+def _result_rows(found: Detections, *, image_id: int, category_ids: Sequence[int]) -> list[dict[str, Any]]:
+    """One entry a box; `bbox` is x, y, width, height in pixels. Source: cocodataset.org, results format."""
+    return [
+        {
+            "image_id": image_id,
+            "category_id": category_ids[class_id],
+            "bbox": [x1, y1, x2 - x1, y2 - y1],
+            "score": score,
+        }
+        for (x1, y1, x2, y2), class_id, score in zip(
+            found.boxes_xyxy.astype(float).tolist(), found.class_ids.tolist(), found.scores.tolist(), strict=True
+        )
+    ]

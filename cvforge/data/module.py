@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytorch_lightning as lightning
 
+from cvforge.config.schema import CACHES
 from cvforge.data.batching import Augment, EvaluationView, TrainingView
 from cvforge.data.cache import CachedDataset
 from cvforge.data.loader import EvaluationLoader, TrainingLoader, default_workers
@@ -15,7 +16,6 @@ from cvforge.errors import DataError
 from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.types import Task
 
-CACHES = ("none", "ram")
 BYTES_PER_MB = 2**20
 
 

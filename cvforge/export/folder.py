@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cvforge.errors import ConfigError, RunExistsError, StorageError
+from cvforge_edge.draft_folder import draft_path, flush, flush_folder, remove_abandoned_drafts
 from cvforge_edge.manifest import MANIFEST_NAME
 
 _AT_FDCWD = -100
@@ -44,49 +45,19 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
         StorageError: something could not be written, for instance because the disk is full.
     """
     check_target(target, replace=replace)
-    draft = target.parent / f".{target.name}.draft-{os.getpid()}"
+    draft = draft_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
-        _remove_abandoned(target)
+        remove_abandoned_drafts(target)
         draft.mkdir()
         yield draft
-        _flush(draft)
+        flush_folder(draft)
         check_target(target, replace=replace)
         _install(draft, target)
     except OSError as error:
         raise StorageError(f"{target}: cannot write the bundle ({error}); nothing was changed") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
-
-
-def _remove_abandoned(target: Path) -> None:
-    """Drafts of processes that were killed and could not clean up."""
-    prefix = f".{target.name}.draft-"
-    for draft in target.parent.glob(f"{prefix}*"):
-        owner = draft.name.removeprefix(prefix)
-        if owner.isdecimal() and not _is_running(int(owner)):
-            shutil.rmtree(draft, ignore_errors=True)
-
-
-def _is_running(process_id: int) -> bool:
-    if process_id == os.getpid():
-        return False  # our own number from before a restart: this call has made no draft yet
-    try:
-        os.kill(process_id, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
-
-
-def _flush(folder: Path) -> None:
-    for path in [*(p for p in folder.rglob("*") if p.is_file()), *(p for p in folder.rglob("*") if p.is_dir()), folder]:
-        descriptor = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
 
 
 def _install(draft: Path, target: Path) -> None:
@@ -102,11 +73,7 @@ def _install(draft: Path, target: Path) -> None:
             old.rename(target)
             raise
         shutil.rmtree(old, ignore_errors=True)
-    descriptor = os.open(target.parent, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    flush(target.parent)
 
 
 def _exchange(first: Path, second: Path) -> bool:

@@ -5,26 +5,31 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvforge.export.limits import limits
 from cvforge.export.plan import ExportPlan
+from cvforge.export.score_tables import CLASSES_SHOWN, class_rows, comparison_rows, file_rows
 from cvforge.export.verify import Reference, Verdict
-from cvforge_edge.manifest import CHECKPOINT, Manifest
+from cvforge_edge.manifest import Manifest
 from cvforge_edge.types import Task
 
+DATA_FINGERPRINTS = "data_fingerprints"
+"""Key of the provenance under which a run's fingerprints go, by split."""
 _USE = {
     Task.CLASSIFICATION: "says which one of its classes a whole picture shows",
     Task.DETECTION: "finds objects of its classes and draws a box around each",
     Task.SEGMENTATION: "gives every pixel of a picture one of its classes",
 }
-BYTES_PER_MB = 1e6
-LABELS_SHOWN = 100
 _UNITS = (
-    "Times are medians of the network alone, one thread, on the exporting machine; errors are fractions of the output's "
-    "range."
+    "Errors are fractions of the output's range. Times depend on the machine and are in the `.measurements.json` beside "
+    "the bundle."
 )
+IMPORTED = "imported"
+"""Key of the provenance of a network that CVForge did not train, and the id of the run that it does not have."""
+LABELS_SHOWN = 20
 
 
 def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPlan) -> str:
-    """Markdown: intended use, scores of every file, training data, versions, limits.
+    """Markdown; the same export gives the same text, so it holds no times.
 
     Args:
         manifest: with model files, metrics and provenance.
@@ -37,91 +42,112 @@ def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Re
         f"# {manifest.name}, version {manifest.version}",
         f"A network for {manifest.task.value}: it {_USE[manifest.task]}. "
         f"Input {width} x {height} pixels (width x height, {manifest.preprocess.resize}).",
-        "## Classes\n\n" + _labels(manifest.labels),
+        "## Intended use\n\n" + _intended_use(manifest, plan),
         "## Scores\n\n" + _scores(verdicts, reference=reference, plan=plan),
         *plan.card_sections,
-        "## Intended use\n\nPictures like those it was trained and scored on: same kind of camera, distance, light "
-        "and objects. Score it on pictures of your own site before relying on it (`tools/evaluate.py`).",
-        "## Limits\n\n" + _limits(manifest, plan),
-        "## Origin\n\n" + _origin(plan.provenance, plan),
+        "## Classes\n\n" + _classes(manifest, reference),
+        "## Limits\n\n" + _bullets(limits(manifest, reference=reference, plan=plan)),
+        "## Data\n\n" + _bullets(_data(plan, reference)),
+        "## Run and verify\n\n" + _run(manifest, plan, reference),
+        "## Origin\n\n" + _bullets(_origin(plan)),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _intended_use(manifest: Manifest, plan: ExportPlan) -> str:
+    if plan.intended_use is not None:
+        return plan.intended_use.strip()
+    more = f" and {len(manifest.labels) - LABELS_SHOWN} more" if len(manifest.labels) > LABELS_SHOWN else ""
+    by = "elsewhere" if IMPORTED in plan.provenance else f"by the config `{plan.provenance.get('config', plan.run_id)}`"
+    return (
+        f"Its makers have not stated one (`export.intended_use` in the config). It was trained for {manifest.task.value} of "
+        f"{', '.join(manifest.labels[:LABELS_SHOWN])}{more} {by}. "
+        "Expect it to work on pictures like those it was trained and scored on, and nowhere else: same kind of camera, "
+        "distance, light and objects. Score it on pictures of your own site before relying on it."
+    )
 
 
 def _scores(verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPlan) -> str:
     primary = reference.primary
     if primary is None:
-        return _comparison(verdicts, reference=reference)
-    expected = reference.metrics[primary]
-    rows = [f"| {CHECKPOINT} | {expected:.4f} | | | {reference.latency_ms:.1f} | |"]
-    for verdict in verdicts:
-        value, size_mb = verdict.metrics[primary], verdict.model.size_bytes / BYTES_PER_MB
-        worst = max(verdict.parity.values())
-        rows.append(
-            f"| {verdict.model.path} | {value:.4f} | {value - expected:+.4f} | {size_mb:.2f} | "
-            f"{verdict.latency_ms:.1f} | {worst:.1e} |"
-        )
-    others = ", ".join(f"{name} {value:.4f}" for name, value in reference.metrics.items() if name != primary)
-    return "\n".join(
+        return _comparison(verdicts, reference)
+    header = ("file", primary, "difference", "MB", "worst output error")
+    overall = [(name, value) for name, value in reference.metrics.items() if name != primary and "/" not in name]
+    others = ", ".join(f"{name} {value:.3f}" for name, value in overall)
+    images = f", {reference.statistics.images} pictures" if reference.statistics is not None else ""
+    return "\n\n".join(
         [
-            f"`{primary}` on split `{plan.split}` (data {plan.data_fingerprint}), every file run by the device runtime.",
-            "",
-            f"| file | {primary} | difference | MB | ms an image | worst output error |",
-            "|---|---|---|---|---|---|",
-            *rows,
-            "",
-            _UNITS,
-            "",
+            f"`{primary}` on split `{plan.split}`{images}; every file run by the runtime and the code of the device.",
+            _table([header, *file_rows(verdicts, reference)]),
+            f"In brackets: 95 % confidence intervals; those of differences are of pairs on the same pictures. {_UNITS}",
             f"The checkpoint's other scores: {others or 'none'}.",
         ]
     )
 
 
-def _comparison(verdicts: Sequence[Verdict], *, reference: Reference) -> str:
-    rows = [
-        f"| {verdict.model.path} | {verdict.model.size_bytes / BYTES_PER_MB:.2f} | {verdict.latency_ms:.1f} | "
-        f"{max(verdict.parity.values()):.1e} |"
-        for verdict in verdicts
-    ]
-    return "\n".join(
+def _comparison(verdicts: Sequence[Verdict], reference: Reference) -> str:
+    images = len(reference.inputs_u8)
+    return "\n\n".join(
         [
-            f"Not scored: there were {len(reference.inputs_u8)} images without truth, on which outputs were compared.",
-            "",
-            "| file | MB | ms an image | worst output error |",
-            "|---|---|---|---|",
-            *rows,
-            "",
+            f"Not scored: there were {images} images without truth, on which outputs were compared.",
+            _table([("file", "MB", "worst output error"), *comparison_rows(verdicts)]),
             _UNITS,
         ]
     )
 
 
-def _labels(labels: Sequence[str]) -> str:
-    more = f" and {len(labels) - LABELS_SHOWN} more" if len(labels) > LABELS_SHOWN else ""
-    return ", ".join(labels[:LABELS_SHOWN]) + more
+def _classes(manifest: Manifest, reference: Reference) -> str:
+    if reference.primary is None:
+        more = len(manifest.labels) - CLASSES_SHOWN
+        return ", ".join(manifest.labels[:CLASSES_SHOWN]) + (f" and {more} more" if more > 0 else "")
+    table = _table(class_rows(manifest.task, manifest.labels, reference))
+    if len(manifest.labels) <= CLASSES_SHOWN:
+        return table
+    return f"The {CLASSES_SHOWN} lowest of {len(manifest.labels)}; `manifest.json` has all.\n\n{table}"
 
 
-def _limits(manifest: Manifest, plan: ExportPlan) -> str:
-    lines = [
-        f"- It knows these {len(manifest.labels)} classes and nothing else.",
-        "- The figures above are of one set of images; they say nothing about other places, cameras or groups of people.",
-        f"- `golden/` holds up to {plan.golden_images} pictures of that set: whoever gets the bundle gets them too.",
-    ]
-    if manifest.task is Task.DETECTION:
+def _data(plan: ExportPlan, reference: Reference) -> list[str]:
+    fingerprints: Mapping[str, str] = plan.provenance.get(DATA_FINGERPRINTS, {})
+    lines = [f"{split}: {fingerprint}" for split, fingerprint in fingerprints.items()]
+    done = "compared" if reference.primary is None else "scored"
+    lines.append(f"{done} on `{plan.split}`: {plan.data_fingerprint}")
+    if reference.statistics is not None:
         lines.append(
-            f"- On the device, objects below score {manifest.postprocess.score_threshold:g} are not reported; the scores "
-            "above count all candidates."
+            f"`reference_statistics` in `manifest.json`: light, contrast, focus, colours and predictions of the checkpoint on "
+            f"these {reference.statistics.images} pictures, for a device to notice that its own have changed"
         )
-    if any(model.precision == "fp16" for model in manifest.models):
-        lines.append("- fp16 files store weights in half precision and compute in single precision.")
-    return "\n".join(lines)
+    return lines
 
 
-def _origin(provenance: Mapping[str, Any], plan: ExportPlan) -> str:
-    lines = [f"- run: {plan.run_id}"]
-    for key, value in provenance.items():
-        if isinstance(value, Mapping):
-            lines.append(f"- {key}: " + ", ".join(f"{name} {entry}" for name, entry in value.items()))
-        elif value is not None:
-            lines.append(f"- {key}: {value}")
-    return "\n".join(lines)
+def _run(manifest: Manifest, plan: ExportPlan, reference: Reference) -> str:
+    data = "--config NAME data.root=FOLDER" if IMPORTED in plan.provenance else f"--run runs/{plan.run_id}"
+    result = "scores on your own data" if reference.primary is None else "the scores above, again"
+    return f"""```
+python run_camera.py --bundle {manifest.name} --self-test          # replays golden/ and compares
+python run_camera.py --bundle {manifest.name} --source 0 --show
+python tools/evaluate.py bundles/{manifest.name} {data}     # {result}
+```"""
+
+
+def _origin(plan: ExportPlan) -> list[str]:
+    lines = [f"run: {plan.run_id}"]
+    for key, value in plan.provenance.items():
+        if key == DATA_FINGERPRINTS or value is None:
+            continue
+        lines.append(f"{key}: {_listed(value) if isinstance(value, Mapping) else value}")
+    return lines
+
+
+def _listed(values: Mapping[str, Any]) -> str:
+    return ", ".join(f"{name} {entry}" for name, entry in values.items())
+
+
+def _bullets(lines: Sequence[str]) -> str:
+    return "\n".join(f"- {line}" for line in lines)
+
+
+def _table(rows: Sequence[Sequence[str]]) -> str:
+    """The first row is the header; a bar in a cell would end it."""
+    header, *body = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    lines = [header, ["---"] * len(header), *body]
+    return "\n".join(f"| {' | '.join(row)} |" for row in lines)

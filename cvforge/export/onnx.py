@@ -31,28 +31,38 @@ def write_onnx(graph: TracedGraph, paths: Mapping[str, Path]) -> None:
     Raises:
         ExportError: an operator has no ONNX form, or the result is not a valid model.
     """
-    _check_precisions(paths)
     write_onnx_model(_converted(graph), paths)
 
 
 def write_onnx_model(single: onnx.ModelProto, paths: Mapping[str, Path]) -> None:
-    """Write a model that is ONNX already; see `write_onnx`. Traces of the machine that made it are removed, in place.
+    """Write a model that is ONNX already; see `write_onnx`.
 
     Raises:
         ExportError: it is not a valid model.
     """
-    _check_precisions(paths)
-    _drop_traces(single)
+    unknown = set(paths) - {"fp32", "fp16"}
+    if unknown:
+        raise ExportError(f"onnx: found precision {', '.join(sorted(unknown))}, accepted fp32, fp16")
     for precision, path in paths.items():
         model = onnx.ModelProto()
         model.CopyFrom(single)
         if precision == "fp16":
             store_weights_in_half(model)
-        try:
-            onnx.checker.check_model(model, full_check=True)  # includes strict shape inference
-        except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
-            raise ExportError(f"{path.name}: the converted graph is not valid ONNX: {error}") from error
-        path.write_bytes(model.SerializeToString(deterministic=True))
+        path.write_bytes(finish_onnx(model, where=path.name))
+
+
+def finish_onnx(model: onnx.ModelProto, *, where: str) -> bytes:
+    """The bytes of a graph that `onnx.checker` accepts, without traces of the machine that made it.
+
+    Raises:
+        ExportError: the graph is not valid; the message begins with `where`.
+    """
+    _drop_traces(model)
+    try:
+        onnx.checker.check_model(model, full_check=True)  # includes strict shape inference
+    except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
+        raise ExportError(f"{where}: the converted graph is not valid ONNX: {error}") from error
+    return model.SerializeToString(deterministic=True)
 
 
 def store_weights_in_half(model: onnx.ModelProto) -> None:
@@ -79,12 +89,6 @@ def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
     """The graphs inside a node: branches of an If, the body of a Loop."""
     found = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
     return found + [graph for attribute in node.attribute for graph in attribute.graphs]
-
-
-def _check_precisions(paths: Mapping[str, Path]) -> None:
-    unknown = set(paths) - {"fp32", "fp16"}
-    if unknown:
-        raise ExportError(f"onnx: found precision {', '.join(sorted(unknown))}, accepted fp32, fp16")
 
 
 def _converted(graph: TracedGraph) -> onnx.ModelProto:

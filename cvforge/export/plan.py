@@ -36,6 +36,8 @@ class ExportPlan:
         provenance: config hash, commit, versions; plain JSON without paths of this machine.
         version: grows with every release of `name`.
         card_sections: further sections of the model card, in Markdown.
+        max_float_layers: how many layers of an int8 file may go back to float while it misses its budget.
+        intended_use: for what, by whom and where, in the words of the makers; None where they say nothing.
 
     Raises:
         ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
@@ -57,6 +59,8 @@ class ExportPlan:
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
     card_sections: tuple[str, ...] = ()
+    max_float_layers: int = 0
+    intended_use: str | None = None
 
     def __post_init__(self) -> None:
         problems = _name_problems("format", self.formats, tuple(FORMATS))

@@ -8,6 +8,8 @@ import tempfile
 import warnings
 from pathlib import Path
 
+from cvforge.export.tflite_graph import shorten_names, to_bytes
+
 HALF_BITS = 16
 
 
@@ -34,6 +36,11 @@ def _convert(program_path: Path, path: Path) -> None:
     program = torch.export.load(program_path)
     _, sample_kwargs = program.example_inputs
     litert_torch.convert(program.module(), sample_kwargs=sample_kwargs).export(str(path))
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model(str(path))
+    shorten_names(model)
+    path.write_bytes(to_bytes(model))
 
 
 def _store_weights_in_half(source: Path, target: Path) -> None:

@@ -13,10 +13,14 @@ from cvforge.errors import ExportBudgetError
 from cvforge.evaluation import LabelledImages, Metric, evaluate
 from cvforge.export.latency import median_latency_ms
 from cvforge.export.parity import RawOutputs, collect_raw_outputs, relative_errors
+from cvforge.export.reference import ClassEvidence
+from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
 from cvforge_edge.errors import BackendError, SpecError
+from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.manifest import ModelFile
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
+from cvforge_edge.stats.statistics import Statistics
 
 CLASSES_SHOWN = 5
 _ROUNDING = 1e-9  # a budget of 0.001 is not exceeded by the last bit of 0.001
@@ -27,6 +31,11 @@ _CONVERSION_ADVICE = (
 _HALF_ADVICE = (
     "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight decay, "
     "or accept the loss with export.metric_budget.fp16=VALUE"
+)
+_INT8_ADVICE = (
+    "{floats} went back to float and that was not enough: measure the ranges on more images (export.calibration_images), "
+    "allow more float layers (export.max_float_layers), export fp16, or accept the loss with "
+    "export.metric_budget.int8=VALUE"
 )
 
 
@@ -40,6 +49,9 @@ class Reference:
         metrics: the checkpoint's scores; empty where the images have no truth.
         primary: name in `metrics` that the budget counts in; None where there are none.
         latency_ms: median time of one image in PyTorch.
+        resamples: the primary score on resampled sets of the images; None where there are too few images.
+        statistics: what devices compare their own images and predictions with.
+        evidence: how much truth of each class was scored.
     """
 
     inputs_u8: Sequence[npt.NDArray[np.uint8]]
@@ -47,6 +59,14 @@ class Reference:
     metrics: Mapping[str, float]
     primary: str | None
     latency_ms: float
+    resamples: Values | None = None
+    statistics: Statistics | None = None
+    evidence: ClassEvidence | None = None
+
+    @property
+    def interval(self) -> ScoreInterval | None:
+        """Where the checkpoint's primary score lies."""
+        return percentile_interval(self.resamples)
 
 
 @dataclass(frozen=True)
@@ -72,6 +92,10 @@ class Scoring:
         scored = predictor.with_postprocess(self.postprocess)
         return evaluate(scored, self.dataset, self.metric, progress=progress, limit=self.limit)
 
+    def resamples(self) -> Values | None:
+        """The primary score of the model that was scored last, on resampled sets of the images: the same sets each time."""
+        return resampled_scores(self.metric)
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -83,6 +107,9 @@ class Verdict:
         metrics: its scores; empty when it could not be scored.
         latency_ms: median time of one image, one thread, network only.
         failure: why it could not be scored, or None.
+        float_layers: of an int8 file: layers that stayed in float.
+        interval: where its primary score lies, or None.
+        difference: where its primary score minus the checkpoint's on the same images lies, or None.
     """
 
     model: ModelFile
@@ -90,6 +117,9 @@ class Verdict:
     metrics: Mapping[str, float]
     latency_ms: float
     failure: str | None = None
+    float_layers: tuple[str, ...] = ()
+    interval: ScoreInterval | None = None
+    difference: ScoreInterval | None = None
 
 
 def judge(
@@ -110,14 +140,18 @@ def judge(
         progress: told after each scored image.
     """
     failure, metrics, parity = None, {}, dict.fromkeys(reference.raw_outputs[0], float("inf"))
-    latency_ms = float("nan")
+    latency_ms, interval, difference = float("nan"), None, None
     try:
         parity = relative_errors(reference.raw_outputs, collect_raw_outputs(predictor, reference.inputs_u8))
         latency_ms = median_latency_ms(predictor.backend, reference.inputs_u8[0][None])
         metrics = scoring.score(predictor, progress=progress)
+        resamples = scoring.resamples()
+        interval = percentile_interval(resamples)
+        if resamples is not None and reference.resamples is not None:
+            difference = percentile_interval(resamples - reference.resamples)
     except (SpecError, BackendError) as error:  # outputs that cannot be read are a verdict, not a mistake of the user
         failure = str(error)
-    return Verdict(model, parity, metrics, latency_ms, failure)
+    return Verdict(model, parity, metrics, latency_ms, failure, interval=interval, difference=difference)
 
 
 def require_budget(
@@ -148,10 +182,17 @@ def require_budget(
             continue
         if model.precision == "fp32":
             wrong_conversions.add(model.format)
-        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _HALF_ADVICE
+        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
         problems += [f"{model.path}:", *(f"  {line}" for line in [*found, advice])]
     if problems:
         raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
+
+
+def _advice(verdict: Verdict) -> str:
+    if verdict.model.precision != "int8":
+        return _HALF_ADVICE
+    count = len(verdict.float_layers)
+    return _INT8_ADVICE.format(floats=f"{count} layer{'' if count == 1 else 's'}" if count else "no layer")
 
 
 def _parity_problems(verdict: Verdict, tolerance: float) -> list[str]:

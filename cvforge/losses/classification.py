@@ -7,6 +7,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cvforge.errors import ConfigError
+from cvforge_edge.types import Task
 
 
 class CrossEntropy(nn.Module):
@@ -20,6 +21,8 @@ class CrossEntropy(nn.Module):
     Raises:
         ConfigError: label_smoothing is out of range.
     """
+
+    task = Task.CLASSIFICATION
 
     def __init__(self, label_smoothing: float = 0.0) -> None:
         super().__init__()

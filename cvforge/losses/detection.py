@@ -11,6 +11,7 @@ from torch import nn
 from cvforge.errors import ConfigError
 from cvforge.losses.assign import Assignment, TaskAlignedAssigner
 from cvforge.losses.iou import ciou
+from cvforge_edge.types import Task
 
 
 class TrueBoxes(Protocol):
@@ -39,6 +40,8 @@ class DetectionLoss(nn.Module):
     Raises:
         ConfigError: a number is out of range.
     """
+
+    task = Task.DETECTION
 
     def __init__(
         self,

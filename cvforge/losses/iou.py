@@ -1,4 +1,4 @@
-"""Overlap of boxes: how much two boxes share, and losses that also pull boxes which share nothing."""
+"""Overlap of boxes: how much two boxes share, and a measure that also pulls boxes which share nothing."""
 
 from __future__ import annotations
 
@@ -19,23 +19,12 @@ def pairwise_iou(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> torch.T
     return shared / (_area(first) + _area(second) - shared).clamp(min=EPSILON)
 
 
-def giou(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> torch.Tensor:
-    """Generalised overlap (n,) in [-1, 1] of pairs of boxes (n, 4).
-
-    Source: Rezatofighi et al. 2019, Generalized Intersection over Union, algorithm 1.
-    """
-    iou, union = _pair_iou(first_xyxy, second_xyxy)
-    hull_width, hull_height = _hull(first_xyxy, second_xyxy)
-    hull = (hull_width * hull_height).clamp(min=EPSILON)
-    return iou - (hull - union) / hull
-
-
 def ciou(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> torch.Tensor:
     """Complete overlap (n,), at most 1, of pairs of boxes (n, 4): also compares centres and proportions.
 
     Source: Zheng et al. 2020, Distance-IoU Loss, eq. 8-11; as there, no gradient flows through the trade-off.
     """
-    iou, _ = _pair_iou(first_xyxy, second_xyxy)
+    iou = _pair_iou(first_xyxy, second_xyxy)
     hull_width, hull_height = _hull(first_xyxy, second_xyxy)
     diagonal = (hull_width.square() + hull_height.square()).clamp(min=EPSILON)
     centres = (first_xyxy[..., :2] + first_xyxy[..., 2:] - second_xyxy[..., :2] - second_xyxy[..., 2:]) / 2
@@ -45,12 +34,12 @@ def ciou(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> torch.Tensor:
     return iou - distance - trade_off * difference
 
 
-def _pair_iou(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+def _pair_iou(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> torch.Tensor:
     top_left = torch.maximum(first_xyxy[..., :2], second_xyxy[..., :2])
     bottom_right = torch.minimum(first_xyxy[..., 2:], second_xyxy[..., 2:])
     shared = (bottom_right - top_left).clamp(min=0).prod(dim=-1)
     union = _area(first_xyxy) + _area(second_xyxy) - shared
-    return shared / union.clamp(min=EPSILON), union
+    return shared / union.clamp(min=EPSILON)
 
 
 def _hull(first_xyxy: torch.Tensor, second_xyxy: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:

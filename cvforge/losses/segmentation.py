@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from cvforge.errors import ConfigError
-from cvforge_edge.types import VOID_CLASS_ID
+from cvforge_edge.types import VOID_CLASS_ID, Task
 
 EPSILON = 1e-6
 
@@ -26,6 +26,8 @@ class SegmentationLoss(nn.Module):
     Raises:
         ConfigError: a weight is negative.
     """
+
+    task = Task.SEGMENTATION
 
     def __init__(self, dice_weight: float = 0.0, class_weights: Sequence[float] | None = None) -> None:
         super().__init__()

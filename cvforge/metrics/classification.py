@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from cvforge_edge.types import ClassLabel, ClassScores
+import numpy as np
+
+from cvforge.metrics.bootstrap import Counts, Resampler, Values
+from cvforge_edge.types import ClassLabel, ClassScores, Task
 
 
 class TopKAccuracy:
@@ -11,6 +14,7 @@ class TopKAccuracy:
     `top5` is left out when there are five classes or fewer: it would always be 1.
     """
 
+    task = Task.CLASSIFICATION
     primary = "top1"
 
     def __init__(self, labels: tuple[str, ...]) -> None:
@@ -57,3 +61,12 @@ class TopKAccuracy:
     def merge(self, state: dict[str, int]) -> None:
         """Take in the images that another process saw."""
         self._true_class_ranks.update(state)
+
+    def resampler(self) -> Resampler:
+        """Gives `top1` of resampled sets of the images seen so far; see `cvforge.metrics.bootstrap`."""
+        hits = np.array([self._true_class_ranks[key] == 0 for key in sorted(self._true_class_ranks)], np.float64)
+
+        def top1(counts: Counts) -> Values:
+            return counts @ hits / counts.sum(axis=1)
+
+        return top1

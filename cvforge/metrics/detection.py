@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from cvforge_edge.types import Detections
+from cvforge.metrics.bootstrap import Counts, Resampler, Values
+from cvforge.metrics.resampled_precision import MatchCollector, resampled_map
+from cvforge_edge.types import Detections, Task
 
 IOU_50, IOU_75 = 0, 5  # positions of 0.50 and 0.75 in COCO's ten thresholds 0.50:0.05:0.95
 AREA_ALL, AREA_SMALL, AREA_MEDIUM, AREA_LARGE = range(4)
-MAX_DETECTIONS = 100  # per image and class: the last of COCO's three limits 1, 10, 100
 UNDEFINED = -1.0  # how COCO evaluation marks a cell without ground truth
+MATCHED_AT_ONCE = 100  # images whose matches are Python objects at the same time: they are large
 BACKENDS = ("auto", "hotcoco", "pycocotools")
 MetricState = dict[str, tuple[Detections, Detections]]
 
@@ -27,6 +31,7 @@ class MeanAveragePrecision:
     except `map`, `map50`, `map75` and `mar100`, which are 0 when there is no object at all.
     """
 
+    task = Task.DETECTION
     primary = "map"
 
     def __init__(self, labels: tuple[str, ...], *, backend: str = "auto") -> None:
@@ -57,11 +62,11 @@ class MeanAveragePrecision:
         """
         if not self._images:
             raise ValueError("mean average precision: no image was given; call update() for each image first")
-        images = [self._images[key] for key in sorted(self._images)]
-        predictions, truths = _table([p for p, _ in images]), _table([t for _, t in images])
-        _check_class_ids(predictions.class_ids, truths.class_ids, len(self.labels))
-        evaluate = _evaluate_with_hotcoco if _resolve(self.backend) == "hotcoco" else _evaluate_with_pycocotools
-        return _summary(*evaluate(predictions, truths, len(images), len(self.labels)), labels=self.labels)
+        with _silence():
+            evaluation = self._evaluation()
+            evaluation.evaluate()
+            evaluation.accumulate()
+        return _summary(evaluation.eval["precision"], evaluation.eval["recall"], labels=self.labels)
 
     def reset(self) -> None:
         """Forget all images."""
@@ -74,6 +79,33 @@ class MeanAveragePrecision:
     def merge(self, state: MetricState) -> None:
         """Take in the images that another process saw."""
         self._images.update(state)
+
+    def resampler(self) -> Resampler:
+        """Gives `map` of resampled sets of the images seen so far; see `cvforge.metrics.bootstrap`."""
+        with _silence():
+            evaluation = self._evaluation()
+            params = evaluation.params
+            params.areaRng, params.areaRngLbl = [params.areaRng[AREA_ALL]], ["all"]
+            matches = MatchCollector(len(self._images), len(params.iouThrs))
+            for begin in range(0, len(self._images), MATCHED_AT_ONCE):
+                end = min(begin + MATCHED_AT_ONCE, len(self._images))
+                params.imgIds = list(range(begin + 1, end + 1))
+                evaluation.evaluate()
+                matches.add(evaluation.evalImgs)
+        classes = matches.by_class()
+
+        def mean_average_precision(counts: Counts) -> Values:
+            return resampled_map(classes, counts)
+
+        return mean_average_precision
+
+    def _evaluation(self) -> Any:
+        """A `COCOeval` of the images in the order of their ids, which are numbered from 1."""
+        images = [self._images[key] for key in sorted(self._images)]
+        predictions, truths = _table([p for p, _ in images]), _table([t for _, t in images])
+        _check_class_ids(predictions.class_ids, truths.class_ids, len(self.labels))
+        prepare = _prepare_hotcoco if _resolve(self.backend) == "hotcoco" else _prepare_pycocotools
+        return prepare(predictions, truths, len(images), len(self.labels))
 
 
 @dataclass(frozen=True)
@@ -138,9 +170,7 @@ def _resolve(backend: str) -> str:
     return "hotcoco"
 
 
-def _evaluate_with_hotcoco(
-    predictions: _BoxTable, truths: _BoxTable, num_images: int, num_classes: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
+def _prepare_hotcoco(predictions: _BoxTable, truths: _BoxTable, num_images: int, num_classes: int) -> Any:
     from hotcoco import COCO, COCOeval
 
     images, categories = _coco_header(num_images, num_classes)
@@ -156,31 +186,24 @@ def _evaluate_with_hotcoco(
     rows = np.column_stack(
         (predictions.image_numbers, predictions.boxes_xywh, predictions.scores, predictions.class_ids + 1)
     )
-    evaluation = COCOeval(coco_truth, coco_truth.load_res(rows.astype(np.float64)), "bbox")
-    evaluation.evaluate()
-    evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    return COCOeval(coco_truth, coco_truth.load_res(rows.astype(np.float64)), "bbox")
 
 
-def _evaluate_with_pycocotools(
-    predictions: _BoxTable, truths: _BoxTable, num_images: int, num_classes: int
-) -> tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]:
-    import contextlib
-    import io
-
+def _prepare_pycocotools(predictions: _BoxTable, truths: _BoxTable, num_images: int, num_classes: int) -> Any:
     from pycocotools.coco import COCO
     from pycocotools.cocoeval import COCOeval
 
     images, categories = _coco_header(num_images, num_classes)
-    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
-        coco_truth, coco_predicted = COCO(), COCO()
-        for coco, table in ((coco_truth, truths), (coco_predicted, predictions)):
-            coco.dataset = {"images": images, "categories": categories, "annotations": _annotations(table)}
-            coco.createIndex()
-        evaluation = COCOeval(coco_truth, coco_predicted, "bbox")
-        evaluation.evaluate()
-        evaluation.accumulate()
-    return evaluation.eval["precision"], evaluation.eval["recall"]
+    coco_truth, coco_predicted = COCO(), COCO()
+    for coco, table in ((coco_truth, truths), (coco_predicted, predictions)):
+        coco.dataset = {"images": images, "categories": categories, "annotations": _annotations(table)}
+        coco.createIndex()
+    return COCOeval(coco_truth, coco_predicted, "bbox")
+
+
+def _silence() -> contextlib.AbstractContextManager[Any]:
+    """Pycocotools prints its progress."""
+    return contextlib.redirect_stdout(io.StringIO())
 
 
 def _coco_header(num_images: int, num_classes: int) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap
+from cvforge.metrics.bootstrap import Counts, Resampler, Values
+from cvforge_edge.types import VOID_CLASS_ID, SegmentationMap, Task
 
 CountedPairs = tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]
 
@@ -18,6 +19,7 @@ class MeanIoU:
     Source: Everingham et al. 2015, The Pascal VOC Challenge, section 4.3 (one confusion matrix over the data set).
     """
 
+    task = Task.SEGMENTATION
     primary = "miou"
 
     def __init__(self, labels: tuple[str, ...]) -> None:
@@ -69,6 +71,26 @@ class MeanIoU:
     def merge(self, state: dict[str, CountedPairs]) -> None:
         """Take in the images that another process saw."""
         self._images.update(state)
+
+    def resampler(self) -> Resampler:
+        """Gives `miou` of resampled sets of the images seen so far; see `cvforge.metrics.bootstrap`."""
+        classes = len(self.labels)
+        hits, unions = (np.zeros((len(self._images), classes)) for _ in range(2))
+        for row, key in enumerate(sorted(self._images)):
+            pairs, pixels = self._images[key]
+            true, predicted = pairs // 256, pairs % 256
+            np.add.at(hits[row], true[true == predicted], pixels[true == predicted])
+            np.add.at(unions[row], true, pixels)
+            np.add.at(unions[row], predicted[true != predicted], pixels[true != predicted])
+
+        def miou(counts: Counts) -> Values:
+            union = counts @ unions
+            there = union > 0
+            iou = np.divide(counts @ hits, union, out=np.zeros_like(union), where=there)
+            defined = there.sum(axis=1)
+            return np.divide(iou.sum(axis=1), defined, out=np.full(len(counts), np.nan), where=defined > 0)
+
+        return miou
 
     def _confusion(self) -> npt.NDArray[np.int64]:
         """Pixel counts (true class, predicted class)."""

@@ -8,6 +8,7 @@ from torch import nn
 from cvforge.errors import ConfigError
 from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.timm_nets import build_classifier, normalise_for
+from cvforge_edge.types import Task
 
 
 class TimmClassifier(nn.Module):
@@ -26,6 +27,7 @@ class TimmClassifier(nn.Module):
         CheckpointError: the weights cannot be read or do not fit.
     """
 
+    task = Task.CLASSIFICATION
     export_blocker: str | None = None
 
     def __init__(

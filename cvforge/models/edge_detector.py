@@ -14,6 +14,7 @@ from cvforge.models.layers import SeparableConv
 from cvforge.models.path_aggregation import PathAggregation
 from cvforge.models.precision import full_precision
 from cvforge.models.timm_nets import build_features, normalise_for
+from cvforge_edge.types import Task
 
 PRIOR_PROBABILITY = 0.01
 """Score of every point before training, so that the many empty points do not drown the first steps.
@@ -47,6 +48,7 @@ class EdgeDetector(nn.Module):
         CheckpointError: the weights cannot be read or do not fit.
     """
 
+    task = Task.DETECTION
     export_blocker: str | None = None
 
     def __init__(

@@ -12,6 +12,7 @@ from cvforge.errors import ConfigError
 from cvforge.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from cvforge.models.precision import full_precision
 from cvforge.models.torchvision_nets import TrueBoxes, boxes_of_images, load_torchvision
+from cvforge_edge.types import Task
 
 BACKBONES = {
     "mobilenet_v3_large_320_fpn": (
@@ -44,6 +45,7 @@ class FasterRCNN(nn.Module):
         CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
 
+    task = Task.DETECTION
     export_blocker: str | None = (
         "Faster R-CNN cuts regions out at positions that depend on the image, which has no static graph; "
         "choose cvforge.models.edge_detector.EdgeDetector or cvforge.models.ssdlite.SSDLite for export"

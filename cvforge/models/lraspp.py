@@ -9,6 +9,7 @@ from torchvision.models.segmentation import LRASPP_MobileNet_V3_Large_Weights, l
 from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from cvforge.models.torchvision_nets import load_torchvision
+from cvforge_edge.types import Task
 
 
 class LRASPP(nn.Module):
@@ -25,6 +26,7 @@ class LRASPP(nn.Module):
         CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
 
+    task = Task.SEGMENTATION
     export_blocker: str | None = None
 
     def __init__(self, num_classes: int, weights: str | None = None) -> None:

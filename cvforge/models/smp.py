@@ -16,6 +16,7 @@ from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.fit import load_fitting
 from cvforge.models.normalise import IMAGENET_MEAN, IMAGENET_STD, Normalise
 from cvforge.models.timm_nets import load_features, normalise_for
+from cvforge_edge.types import Task
 
 TIMM_PREFIX = "tu-"
 HUB = "smp"
@@ -52,6 +53,7 @@ class SmpSegmenter(nn.Module):
         CheckpointError: the weights cannot be read or do not fit.
     """
 
+    task = Task.SEGMENTATION
     export_blocker: str | None = None
 
     def __init__(

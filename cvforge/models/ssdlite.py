@@ -16,6 +16,7 @@ from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.normalise import Normalise
 from cvforge.models.precision import full_precision
 from cvforge.models.torchvision_nets import TrueBoxes, boxes_of_images, load_torchvision
+from cvforge_edge.types import Task
 
 MEAN = STD = (0.5, 0.5, 0.5)
 CENTRE_WEIGHT, SIZE_WEIGHT = 10.0, 5.0
@@ -39,6 +40,7 @@ class SSDLite(nn.Module):
         CheckpointError: the weights cannot be downloaded or read, or do not fit.
     """
 
+    task = Task.DETECTION
     export_blocker: str | None = None
 
     def __init__(self, num_classes: int, weights: str | None = None, size_hw: Sequence[int] = (320, 320)) -> None:

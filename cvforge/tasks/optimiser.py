@@ -8,12 +8,10 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
-from cvforge.config.schema import OptimSection
+from cvforge.config.schema import OPTIMISERS, SCHEDULES, OptimSection
 from cvforge.errors import ConfigError
 
 ADAM_BETA2 = 0.999
-OPTIMISERS = ("adamw", "sgd")
-SCHEDULES = ("cosine", "constant")
 
 
 def build_optimiser(net: nn.Module, optim: OptimSection) -> torch.optim.Optimizer:

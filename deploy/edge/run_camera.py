@@ -18,6 +18,7 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a st
 from cvforge_edge.cli import INTERRUPTED, run_command
 
 if TYPE_CHECKING:
+    from cvforge_edge.bundle import Bundle
     from cvforge_edge.predictor import Predictor
 
 DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
@@ -28,6 +29,7 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
   python run_camera.py --bundle bundle --self-test
+  python run_camera.py --bundle bundle --trust /etc/cvforge/trust --source 0        # only what a known key has signed
 
 Ctrl-C (SIGINT) or SIGTERM ends a run within a second; videos and JSON files are complete then. The lines of --json are
 described at the top of cvforge_edge/sinks/jsonl.py and in README.md.
@@ -37,7 +39,7 @@ exit codes:
   1 unexpected error                                       9 this device fails the bundle's self-test
   2 wrong options                                         10 a result cannot be stored (disk full, no permission)
   4 an image cannot be read                               11 inference runtime missing or failing
-  7 bundle damaged or incomplete                         130 stopped by a signal before the end of a file
+  7 bundle damaged, not trusted or older                 130 stopped by a signal before the end of a file
 """
 
 logger = logging.getLogger("run_camera")
@@ -47,24 +49,52 @@ def main() -> int:
     """Run the command line; the exit code is the result."""
     options = parse_options(sys.argv[1:])
     logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(levelname)s %(message)s")
+    bundle = open_checked_bundle(options)
     backend = options.backend
     if options.self_test:
-        backend = self_test(options)
-    return run(options, backend=backend) if options.source is not None else 0
+        backend = self_test(options, bundle)
+    return run(options, bundle, backend=backend) if options.source is not None else 0
 
 
-def self_test(options: argparse.Namespace) -> str:
+def open_checked_bundle(options: argparse.Namespace) -> Bundle:
+    """The bundle, once signature, version and every byte are as they should be.
+
+    Raises:
+        EdgeError: the bundle is damaged, not signed by a trusted key, or older than what was accepted.
+    """
+    from cvforge_edge.bundle import open_bundle
+
+    if options.trust is None:
+        return open_bundle(options.bundle)
+    from cvforge_edge.trust import read_trust
+    from cvforge_edge.versions import accepted_version, check_not_older, default_record_path
+
+    options.accepted = options.accepted or default_record_path()
+    bundle = open_bundle(options.bundle, trust=read_trust(options.trust))
+    name, version = bundle.manifest.name, bundle.manifest.version
+    check_not_older(accepted_version(options.accepted, name), version, name=name)
+    _say(options, f"{name} version {version}, signed by {', '.join(map(str, bundle.signers))}")
+    return bundle
+
+
+def accept(options: argparse.Namespace, bundle: Bundle) -> None:
+    """From now on this device refuses older versions of the model; only once it has proved that it works here."""
+    if options.trust is not None:
+        from cvforge_edge.versions import accept_version
+
+        accept_version(options.accepted, bundle.manifest.name, bundle.manifest.version)
+
+
+def self_test(options: argparse.Namespace, bundle: Bundle) -> str:
     """Replay the bundle's golden vectors; the name of the backend that computes rightly here.
 
     Raises:
-        EdgeError: the bundle is damaged, or this device does not reproduce the vectors.
+        EdgeError: the golden vectors are damaged, or this device does not reproduce them.
     """
-    from cvforge_edge.bundle import open_bundle
     from cvforge_edge.selftest import run_self_test
 
-    report = run_self_test(
-        open_bundle(options.bundle), backend=options.backend, precision=options.precision, threads=options.threads
-    )
+    report = run_self_test(bundle, backend=options.backend, precision=options.precision, threads=options.threads)
+    accept(options, bundle)
     _say(
         options,
         f"self-test passed: {report.model} on {report.backend}, {report.items} golden images, largest error of a raw "
@@ -73,7 +103,7 @@ def self_test(options: argparse.Namespace) -> str:
     return report.backend
 
 
-def run(options: argparse.Namespace, *, backend: str | None) -> int:
+def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> int:
     """Run the model over the source; the exit code.
 
     Raises:
@@ -90,9 +120,10 @@ def run(options: argparse.Namespace, *, backend: str | None) -> int:
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
     with (
+        _open_predictor(options, bundle, backend=backend) as predictor,  # first: a camera may take long to answer
         open_source(options.source, reconnect_for_s=options.reconnect_for) as source,
-        _open_predictor(options, backend=backend) as predictor,
     ):
+        accept(options, bundle)
         sinks = open_sinks(
             source,
             save=options.save,
@@ -135,6 +166,8 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     options = parser.parse_args(arguments)
     if options.source is None and not options.self_test:
         parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
+    if options.accepted is not None and options.trust is None:
+        parser.error("--accepted belongs to --trust: without keys no version is refused")
     if options.source is None and (options.save or options.json or options.show):
         parser.error("--save, --json and --show need a --source")
     return options
@@ -160,6 +193,12 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
     add("--precision", choices=PRECISIONS, help="which model of the bundle (default: its first that fits)")
     add("--threads", type=_count, default=default_threads(), metavar="N", help="of one inference (here %(default)s)")
     add("--score-threshold", type=_fraction, metavar="S", help="leave out detections below, 0 to 1 (default: bundle's)")
+    trust_help = "folder of public keys (*.pub), or one: run only what one of them has signed (see README.md)"
+    add("--trust", metavar="PATH", help=trust_help)
+    accepted_help = (
+        "where --trust notes the newest version of each model, to refuse older ones (default: see README.md)"
+    )
+    add("--accepted", metavar="FILE", help=accepted_help)
     add("--self-test", action="store_true", help="replay the bundle's golden vectors first; alone: only that")
 
 
@@ -171,12 +210,10 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
 
 
-def _open_predictor(options: argparse.Namespace, *, backend: str | None) -> Predictor:
+def _open_predictor(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> Predictor:
     from cvforge_edge.predictor import Predictor
 
-    predictor = Predictor.from_bundle(
-        options.bundle, backend=backend, precision=options.precision, threads=options.threads
-    )
+    predictor = Predictor.of_bundle(bundle, backend=backend, precision=options.precision, threads=options.threads)
     if options.score_threshold is None:
         return predictor
     spec = dataclasses.replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)

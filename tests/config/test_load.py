@@ -120,7 +120,8 @@ def test_a_missing_root_says_what_is_missing_and_how_to_get_it() -> None:
         "  data.root: missing: give data.root=/path/to/coco (a folder with annotations/, train2017/ and val2017/); "
         "see data/README.md#coco [configs/data/coco.yaml]",
     ]
-    assert "data.root: missing: give data.root=/path/to/coco" in problems_of("det_coco", "data.root=null")[1]
+    for nothing in ("data.root=null", "data.root=", "data.root=''"):
+        assert "data.root: missing: give data.root=/path/to/coco" in problems_of("det_coco", nothing)[1]
 
 
 def test_a_root_that_is_no_folder_is_named(tmp_path: Path) -> None:
@@ -199,6 +200,16 @@ def test_an_unknown_section_is_not_passed_over() -> None:
         ("export.metric_budget.fp32=-1", "export.metric_budget.fp32: found -1, expected a number >= 0"),
         ("model.num_classes=7", "model.num_classes: found 7, but data.num_classes is 5; write ${data.num_classes}"),
         ("data.labels=[a,b]", "data.labels: found 2 names, but data.num_classes is 5"),
+        ("loss=classification", "loss._target_: CrossEntropy is for classification, but task is detection"),
+        ("augment=segmentation", "augment._target_: SegmentationAugment is for segmentation, but task is detection"),
+        ("model=lraspp", "model._target_: LRASPP is for segmentation, but task is detection"),
+        (
+            "metric._target_=cvforge.metrics.segmentation.MeanIoU",
+            "metric._target_: MeanIoU is for segmentation, but task is detection",
+        ),
+        ("trainer.devices=-3", "trainer.devices: found -3, expected auto, -1 (all), or a whole number >= 1"),
+        ("trainer.devices=two", "trainer.devices: found 'two', expected auto"),
+        ("trainer.strategy=dpp", "trainer.strategy: found 'dpp'; did you mean 'ddp'?"),
         ("loss=null", "loss: missing: EdgeDetector does not compute its own; choose one, like loss=detection"),
         ("data.val=null", "data.val: found null, expected a mapping"),
         ("model.backbone=???", "model.backbone: missing: give model.backbone=VALUE"),

@@ -79,6 +79,17 @@ def test_a_view_of_scale_one_without_flips_is_what_preprocessing_does():
     assert np.allclose(matrix, [[0.8, 0, 0], [0, 0.8, 0]])
 
 
+def test_a_letterboxed_class_image_is_seen_whole_and_in_proportion():
+    augment = ClassificationAugment((40, 40), resize="letterbox", scale_range=(1, 1), operations=0, erase=0)
+    image = np.full((20, 10, 3), 255, np.uint8)
+    for seed in range(4):
+        seen = augment(Sample(image, ClassLabel(0), "x"), seed=seed).image_bgr.astype(int)
+        columns = seen.mean(axis=(0, 2))
+        bright = np.flatnonzero(columns > (columns.min() + columns.max()) / 2)
+        assert 20 <= len(bright) <= 21  # the view may start between two pixels
+        assert bright[-1] - bright[0] == len(bright) - 1
+
+
 def test_a_turned_box_grows_to_the_box_around_its_corners():
     turn = np.array([[0.0, -1.0, 100.0], [1.0, 0.0, 0.0]])
     assert warp_boxes(np.array([[10, 20, 30, 60]], np.float32), turn).tolist() == [[40, 10, 80, 30]]
@@ -108,6 +119,7 @@ def test_augmentation_depends_on_its_seed_and_on_nothing_before_it(seed, other):
 AUGMENTED = [
     (DetectionAugment((48, 48), degrade=0.5), truth_of((5, 5, 40, 40), (50, 20, 70, 55))),
     (ClassificationAugment((48, 48), erase=0.5, operations=2, degrade=0.5), ClassLabel(3)),
+    (ClassificationAugment((48, 48), resize="letterbox", scale_range=(0.5, 2.0)), ClassLabel(3)),
     (SegmentationAugment((48, 48)), SegmentationMap(np.arange(4800, dtype=np.uint8).reshape(60, 80) % 5)),
 ]
 
@@ -118,7 +130,7 @@ def flat(truth) -> np.ndarray:
     return truth.class_map if isinstance(truth, SegmentationMap) else np.array([truth.class_id])
 
 
-@pytest.mark.parametrize("number", range(3))
+@pytest.mark.parametrize("number", range(len(AUGMENTED)))
 def test_every_augmentation_gives_its_size_changes_the_image_and_leaves_its_input_alone(number):
     augment, truth = AUGMENTED[number]
     image = np.random.default_rng(1).integers(0, 256, (60, 80, 3), dtype=np.uint8)

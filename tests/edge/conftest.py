@@ -30,6 +30,11 @@ BundleMaker = Callable[..., Path]
 
 @pytest.fixture
 def colours_bgr() -> np.ndarray:
+    """`two_squares`."""
+    return two_squares()
+
+
+def two_squares() -> np.ndarray:
     """A black image of 64 x 96 pixels with a red square at (32, 16, 48, 32) and a blue one at (80, 48, 96, 64)."""
     image = np.zeros((64, 96, 3), np.uint8)
     image[16:32, 32:48] = (0, 0, 255)
@@ -58,27 +63,37 @@ def manifest_of() -> Callable[[str], Manifest]:
 
 
 @pytest.fixture
-def make_bundle(tmp_path: Path, colours_bgr: np.ndarray) -> BundleMaker:
+def make_bundle(tmp_path: Path) -> BundleMaker:
     """Builds the bundle of a tiny network: `make_bundle("detector", formats=("tflite", "onnx"), golden=True)`."""
 
     def make(model: str = "detector", *, formats: Sequence[str] = ("tflite", "onnx"), golden: bool = True) -> Path:
-        folder = tmp_path / f"bundle-{model}"
-        folder.mkdir()
-        manifest = tiny_manifest(model)
-        files = []
-        for form in formats:
-            shutil.copy(MODELS / f"{model}.{form}", folder / f"model_fp32.{form}")
-            files.append(describe_model(folder, f"model_fp32.{form}", format=form, precision="fp32"))
-        if golden:
-            backend = choose_backend(formats)
-            model_path = folder / f"model_fp32.{BACKENDS[backend].format}"
-            item = golden_item(Predictor(open_backend(backend, model_path), manifest), colours_bgr)
-            names = write_golden(folder / GOLDEN_FOLDER, [item], {"fp32": Tolerance()})
-            files += [describe_file(folder, f"{GOLDEN_FOLDER}/{name}") for name in names]
-        write_manifest(replace(manifest, files=tuple(files)), folder)
-        return folder
+        return build_bundle(tmp_path / f"bundle-{model}", model, formats=formats, golden=golden)
 
     return make
+
+
+@pytest.fixture(scope="module")
+def module_bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The ONNX bundle of the tiny detector, shared by the tests of a file; they copy what they change."""
+    return build_bundle(tmp_path_factory.mktemp("bundles") / "bundle", "detector", formats=("onnx",), golden=True)
+
+
+def build_bundle(folder: Path, model: str, *, formats: Sequence[str], golden: bool) -> Path:
+    """Write the bundle of a tiny network into a new folder."""
+    folder.mkdir()
+    manifest = tiny_manifest(model)
+    files = []
+    for form in formats:
+        shutil.copy(MODELS / f"{model}.{form}", folder / f"model_fp32.{form}")
+        files.append(describe_model(folder, f"model_fp32.{form}", format=form, precision="fp32"))
+    if golden:
+        backend = choose_backend(formats)
+        model_path = folder / f"model_fp32.{BACKENDS[backend].format}"
+        item = golden_item(Predictor(open_backend(backend, model_path), manifest), two_squares())
+        names = write_golden(folder / GOLDEN_FOLDER, [item], {"fp32": Tolerance()})
+        files += [describe_file(folder, f"{GOLDEN_FOLDER}/{name}") for name in names]
+    write_manifest(replace(manifest, files=tuple(files)), folder)
+    return folder
 
 
 def golden_item(predictor: Predictor, image_bgr: np.ndarray) -> GoldenItem:

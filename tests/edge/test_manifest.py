@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from cvforge_edge.errors import BundleError, SpecError
+from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.manifest import (
     BundleFile,
     Manifest,
@@ -23,6 +24,7 @@ from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.types import Task
 
 DIGEST = "0123456789abcdef" * 4
+INTERVAL = ScoreInterval(low=0.45, high=0.55, level=0.95)
 
 
 def manifest() -> Manifest:
@@ -40,7 +42,7 @@ def manifest() -> Manifest:
         ),
         metrics=(
             MetricEntry("checkpoint", "val", "map", {"map": 0.5, "map50": 0.75}, "f" * 8, "run-1"),
-            MetricEntry("model_fp32.tflite", "val", "map", {"map": 0.4999, "map50": 0.75}, "f" * 8, "run-1"),
+            MetricEntry("model_fp32.tflite", "val", "map", {"map": 0.4999, "map50": 0.75}, "f" * 8, "run-1", INTERVAL),
         ),
         reference_statistics={"mean_brightness": 0.4},
         provenance={"git_commit": "abc", "versions": {"torch": "2.12.0"}},
@@ -250,3 +252,37 @@ def test_an_empty_name_is_refused() -> None:
     value = document()
     value["name"] = ""
     assert "name: found ''" in refused(value)
+
+
+def test_an_interval_is_written_only_where_there_is_one_and_older_manifests_stay_readable() -> None:
+    first, second = document()["metrics"]
+    assert "interval" not in first
+    assert second["interval"] == {"low": 0.45, "high": 0.55, "level": 0.95}
+    value = document()
+    del value["metrics"][1]["interval"]
+    assert [entry.interval for entry in Manifest.from_json(json.dumps(value), where="x").metrics] == [None, None]
+
+
+@pytest.mark.parametrize(
+    ("interval", "words"),
+    [
+        (None, "metrics[1].interval: found null, expected an object"),
+        ([0.1, 0.2], "metrics[1].interval: found [0.1, 0.2], expected an object"),
+        ({"low": 0.1, "high": 0.2}, "metrics[1].interval.level: missing, expected a number"),
+        ({"low": "0.1", "high": 0.2, "level": 0.95}, 'metrics[1].interval.low: found "0.1", expected a number'),
+        ({"low": 0.3, "high": 0.2, "level": 0.95}, "metrics[1].interval.low: found 0.3 with high 0.2"),
+        (
+            {"low": 0.1, "high": 0.2, "level": 95},
+            "metrics[1].interval.level: found 95.0, accepted a number inside 0..1",
+        ),
+        ({"low": 0.1, "high": 0.2, "level": 0.9, "method": "x"}, "metrics[1].interval.method: unknown key"),
+    ],
+)
+def test_an_interval_that_cannot_be_is_refused(interval: Any, words: str) -> None:
+    value = document()
+    value["metrics"][1]["interval"] = interval
+    assert words in refused(value)
+
+
+def test_whole_numbers_that_fit_into_no_float_are_refused() -> None:
+    assert "too large for a number" in refused(manifest().to_json().replace("0.4999", "9" * 400))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -14,7 +15,10 @@ import cv2
 import numpy as np
 import pytest
 
+from cvforge_edge.bundle import describe_file
+from cvforge_edge.manifest import ModelFile, read_manifest, write_manifest
 from edge.mjpeg import MjpegServer
+from edge.signing import private_key, public_pem, sign_folder
 
 EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"
 STOP_WITHIN_S = 1.0
@@ -145,6 +149,22 @@ def test_damaged_bundle_is_refused_with_code_7(make_bundle, clip, tmp_path):
     assert "model_fp32.onnx" in run.stderr
 
 
+def test_bundle_with_a_missing_file_is_refused_with_code_7(make_bundle, clip, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    (bundle / "model_fp32.onnx").unlink()
+    run = run_camera("--bundle", bundle, "--source", clip, "--json", "out.jsonl", cwd=tmp_path)
+    assert "model_fp32.onnx: missing" in run.stderr
+    assert (run.returncode, "Traceback" in run.stderr) == (7, False)
+    assert not (tmp_path / "out.jsonl").exists()
+
+
+@pytest.mark.parametrize("source", ["0", "missing.mp4"])
+def test_bundle_is_refused_before_the_source_is_opened(tmp_path, source):
+    run = run_camera("--bundle", "NONE", "--source", source, cwd=tmp_path)
+    assert run.stderr.startswith("error: NONE")
+    assert (run.returncode, source in run.stderr) == (7, False)
+
+
 def test_help_teaches_by_examples_and_lists_the_exit_codes(tmp_path):
     run = run_camera("--help", cwd=tmp_path)
     assert run.returncode == 0
@@ -198,6 +218,48 @@ def test_signal_ends_a_run_within_a_second_while_the_camera_is_silent(make_bundl
     assert records[0]["source"] == address
     assert abs(records[0]["unix_time_s"] - time.time()) < 60
     assert count_frames(tmp_path / "out.mp4") >= 1
+
+
+def test_trust_lets_only_signed_bundles_run_and_never_goes_back(make_bundle, clip, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    (tmp_path / "keys").mkdir()
+    (tmp_path / "keys" / "maker.pub").write_text(public_pem(private_key(1)))
+    arguments = ("--bundle", bundle, "--trust", "keys", "--accepted", "accepted.json", "--self-test")
+    run = run_camera(*arguments, cwd=tmp_path)
+    assert run.returncode == 7
+    assert "not signed (no signature.json), but --trust keys asks for it" in run.stderr
+
+    write_manifest(dataclasses.replace(read_manifest(bundle), version=2), bundle)
+    sign_folder(bundle, private_key(1))
+    run = run_camera(*arguments, "--source", clip, "--max-frames", 1, cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "tiny-detector version 2, signed by maker (fd110d301d2f077d)" in run.stderr
+    assert json.loads((tmp_path / "accepted.json").read_text()) == {"tiny-detector": 2}
+
+    write_manifest(dataclasses.replace(read_manifest(bundle), version=1), bundle)
+    sign_folder(bundle, private_key(1))
+    run = run_camera(*arguments, cwd=tmp_path)
+    assert run.returncode == 7
+    assert "'tiny-detector': version 1 is older than version 2" in run.stderr
+    assert "self-test passed" not in run.stderr
+    assert run_camera("--bundle", bundle, "--self-test", cwd=tmp_path).returncode == 0
+
+
+def test_a_version_that_fails_its_self_test_is_not_noted(make_bundle, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    image = cv2.imread(str(bundle / "golden" / "00.png"))
+    cv2.imwrite(str(bundle / "golden" / "00.png"), 255 - image)
+    manifest = read_manifest(bundle)
+    files = [file for file in manifest.files if isinstance(file, ModelFile)]
+    files += [describe_file(bundle, f"golden/{name}") for name in ("00.png", "00.npz", "golden.json")]
+    write_manifest(dataclasses.replace(manifest, files=tuple(files)), bundle)
+    sign_folder(bundle, private_key(1))
+    (tmp_path / "maker.pub").write_text(public_pem(private_key(1)))
+    run = run_camera(
+        "--bundle", bundle, "--trust", "maker.pub", "--accepted", "accepted.json", "--self-test", cwd=tmp_path
+    )
+    assert run.returncode == 9, run.stderr
+    assert not (tmp_path / "accepted.json").exists()
 
 
 def wait_for_lines(path: Path, process: subprocess.Popen[str]) -> None:

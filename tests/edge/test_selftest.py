@@ -129,7 +129,7 @@ def test_a_precision_without_tolerance_is_refused(make_bundle: BundleMaker) -> N
     manifest = read_manifest(folder)
     files = [f if f.path != "golden/golden.json" else describe_file(folder, f.path) for f in manifest.files]
     write_manifest(replace(manifest, files=tuple(files)), folder)
-    with pytest.raises(SelfTestError, match="no tolerance for fp32 in the golden vectors; found fp16"):
+    with pytest.raises(BundleError, match="no tolerance for fp32 in the golden vectors; found fp16"):
         run_self_test(open_bundle(folder))
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from cvforge.errors import ConfigError, ExportBudgetError, ExportError, RunExistsError, StorageError
 from cvforge.export import bundle as bundle_module
+from cvforge.export import source as source_module
 from cvforge.export.bundle import ExportReport, export_bundle
 from cvforge.export.formats import FORMATS
 from cvforge.export.onnx import write_onnx
@@ -171,7 +172,7 @@ def test_an_existing_bundle_is_refused_before_anything_is_converted(
     def never(*_arguments: object) -> None:
         raise AssertionError("converted although the folder is taken")
 
-    monkeypatch.setattr(bundle_module, "trace", never)
+    monkeypatch.setattr(source_module, "trace", never)
     with pytest.raises(RunExistsError, match="holds a bundle already; .*--force"):
         export_tiny(Task.CLASSIFICATION, tmp_path)
 
@@ -186,7 +187,7 @@ def test_force_replaces_a_bundle_but_never_another_folder(tmp_path: Path) -> Non
     photos.mkdir()
     with pytest.raises(ConfigError, match="is not a bundle, so it is left alone"):
         export_tiny(Task.CLASSIFICATION, photos, force=True)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "photos"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bundle", "bundle.measurements.json", "photos"]
 
 
 def test_an_eager_only_net_says_why_it_cannot_be_exported(tmp_path: Path) -> None:

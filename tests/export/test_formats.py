@@ -11,11 +11,13 @@ import torch
 from torch import nn
 
 from cvforge.errors import ExportError
+from cvforge.export.formats import FORMATS
 from cvforge.export.onnx import store_weights_in_half, write_onnx
 from cvforge.export.tflite import write_tflite
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.wrap import GraphSpec, trace
-from cvforge_edge.backends import open_backend
+from cvforge_edge import manifest
+from cvforge_edge.backends import BACKENDS, open_backend
 from cvforge_edge.types import Task
 from export.tiny import LABELS, SIZE_HW, TinyDetector, tiny_net
 
@@ -24,6 +26,11 @@ SPEC = GraphSpec(Task.DETECTION, SIZE_HW, len(LABELS))
 
 def random_image() -> np.ndarray:
     return np.random.default_rng(3).integers(0, 256, (1, *SIZE_HW, 3)).astype(np.uint8)
+
+
+def test_every_format_of_a_manifest_can_be_written_and_read() -> None:
+    assert tuple(FORMATS) == manifest.FORMATS
+    assert all(manifest.FORMATS[i] == BACKENDS[entry.runtime].format for i, entry in enumerate(FORMATS.values()))
 
 
 class OneTensor(TinyDetector):
@@ -139,7 +146,7 @@ def test_an_operator_without_onnx_form_is_named(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_an_operator_without_tflite_form_shows_the_converters_last_words(tmp_path: Path) -> None:
-    with pytest.raises(ExportError, match=r"(?s)tflite: the converter ended with code 1; its last lines:\n  \|.*eigh"):
+    with pytest.raises(ExportError, match=r"(?s)tflite: the process ended with code 1; its last lines:\n  \|.*eigh"):
         write_tflite(trace(UsesFft(), SPEC), {"fp32": tmp_path / "a.tflite"})
     assert list(tmp_path.iterdir()) == []
 

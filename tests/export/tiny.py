@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from torch import nn
 
 from cvforge.export.bundle import ExportReport, export_bundle
 from cvforge.export.plan import ExportPlan
+from cvforge.export.sign import SigningKey
 from cvforge.export.verify import Scoring
 from cvforge.metrics.classification import TopKAccuracy
 from cvforge.metrics.detection import MeanAveragePrecision
@@ -200,7 +201,14 @@ def tiny_scoring(task: Task) -> Scoring:
     return Scoring(TinyData(task), METRICS[task](LABELS), thresholds)
 
 
-def export_tiny(task: Task, target: Path, *, plan: ExportPlan | None = None, force: bool = False) -> ExportReport:
+def export_tiny(
+    task: Task,
+    target: Path,
+    *,
+    plan: ExportPlan | None = None,
+    force: bool = False,
+    keys: Sequence[SigningKey] = (),
+) -> ExportReport:
     return export_bundle(
         tiny_net(task),
         tiny_scoring(task),
@@ -208,4 +216,5 @@ def export_tiny(task: Task, target: Path, *, plan: ExportPlan | None = None, for
         target=target,
         replace_existing=force,
         stages=quiet_stages,
+        keys=keys,
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import json
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -123,6 +124,22 @@ def test_real_coco_annotations_with_jittered_boxes_score_as_pycocotools_does(sha
         pairs.append((jittered(truth, rng, num_classes=len(class_ids)), truth))
     assert len(pairs) > 40 and any(truth.is_crowd.any() for _, truth in pairs)
     assert_equal_to_reference(pairs, len(class_ids), backend)
+
+
+def test_without_hotcoco_pycocotools_computes_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    rng = np.random.default_rng(4)
+    metric = MeanAveragePrecision(("a", "b", "c"))
+    for i in range(20):
+        truth = random_truth(rng, 3)
+        metric.update(jittered(truth, rng, num_classes=3), truth, f"{i}")
+    by_pycocotools = []
+    accumulate = COCOeval.accumulate
+    monkeypatch.setattr(COCOeval, "accumulate", lambda self: by_pycocotools.append(self) or accumulate(self))
+    expected = metric.compute()
+    assert by_pycocotools == []
+    monkeypatch.setitem(sys.modules, "hotcoco", None)  # as if it were not installed
+    assert metric.compute() == pytest.approx(expected, abs=1e-7)
+    assert len(by_pycocotools) == 1
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -13,14 +13,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-import torch
 
 from conftest import REPOSITORY, load_tool
-from cvforge.checkpoint import IDENTITY_KEY, NET_PREFIX, identity, write_checkpoint
 from cvforge.cli import run_command
-from cvforge.config import build
-from cvforge.config.load import load, resolved_yaml
 from cvforge_edge.bundle import open_bundle
+from untrained_run import write_untrained_run
 
 Run = Callable[..., tuple[int, str, str]]
 OVERRIDES = [
@@ -49,19 +46,8 @@ def tool(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tm
 @pytest.fixture(scope="session")
 def trained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A run folder as training leaves it, with a network that nobody trained."""
-    torch.set_num_threads(1)
     folder = tmp_path_factory.mktemp("runs") / "cls_demo-20261123-101500"
-    config = load("cls_demo.yaml", OVERRIDES)
-    labels = build.build_dataset(config, "val").labels
-    torch.manual_seed(0)
-    net = build.build_net(config, pretrained=False)
-    state = {f"{NET_PREFIX}{name}": tensor for name, tensor in net.state_dict().items()}
-    write_checkpoint(
-        {"state_dict": state, IDENTITY_KEY: identity(config.task, labels)}, folder / "checkpoints" / "best.ckpt"
-    )
-    (folder / "config.yaml").write_text(resolved_yaml(config))
-    (folder / "data.json").write_text(json.dumps({"task": config.task, "labels": list(labels)}))
-    return folder
+    return write_untrained_run(folder, "cls_demo.yaml", OVERRIDES)
 
 
 @pytest.fixture(scope="session")
@@ -155,6 +141,13 @@ def test_predict_annotates_a_video(tool: Run, bundle: Path, tmp_path: Path) -> N
         (["evaluate", "BUNDLE", "--run", "RUN", "--config", "cls_demo.yaml"], 2, "--config and --run: give one"),
         (["evaluate", "BUNDLE", "--checkpoint", "last"], 2, "is a bundle and holds no checkpoint"),
         (["evaluate", "RUN", "--backend", "litert"], 2, "is a run, whose checkpoint runs in PyTorch"),
+        (["evaluate", "RUN", "--threads", "3"], 2, "--threads: "),
+        (
+            ["predict", "RUN", "--source", "photos", "--output", "o", "--precision", "fp16", "--threads", "4"],
+            2,
+            "--precision, --threads",
+        ),
+        (["evaluate", "RUN", "--detections", "a.json"], 2, "data.val is ShapesClassification, accepted CocoDetection"),
         (["evaluate", "RUN", "model.width=2"], 2, "a trained model stays as it was trained"),
         (["evaluate", "RUN", "--split", "test"], 2, "data.test: the config names no such set"),
         (
@@ -169,6 +162,7 @@ def test_predict_annotates_a_video(tool: Run, bundle: Path, tmp_path: Path) -> N
             2,
             "format 'tflight' is unknown; accepted tflite, onnx",
         ),
+        (["export", "--run", "RUN", "--format", ","], 2, "no format given; accepted tflite, onnx"),
         (["export", "--run", "RUN", "--precision", "int4"], 2, "precision 'int4' is unknown; accepted fp32, fp16"),
         (["export", "--run", "RUN", "--output", "photos"], 2, "photos: exists and is not a bundle"),
         (["export", "--run", "RUN", "--output", "BUNDLE"], 6, "holds a bundle already; give another name, or --force"),

@@ -195,7 +195,7 @@ CASES = [
     (["--label-ids", "1..3"], 2, "found '1..3', accepted whole numbers and ranges"),
     (["--score-threshold", "2"], 2, "score_threshold: found 2.0, accepted a number in 0..1"),
     (["--pad-value", "300"], 2, "pad_value: found 300, accepted whole numbers in 0..255"),
-    (["--precision", "int8"], 2, "precision 'int8' is unknown; accepted fp32, fp16"),
+    (["--precision", "int8"], 2, "--precision: found int8; an import accepts fp32, fp16"),
     (["--name", "my net"], 2, "found 'my net'"),
     (["--output", "photos"], 2, "photos: exists and is not a bundle"),
     (["--images", "nowhere"], 4, "--images nowhere: which is no folder; give a folder with real images"),

@@ -20,7 +20,7 @@ from cvforge.checkpoint import net_state, read_checkpoint
 from cvforge.config.build import load_net
 from cvforge.config.load import load, load_resolved
 from cvforge.errors import CheckpointError, RunExistsError
-from cvforge.fit import fit
+from cvforge.fit import check_resume, fit
 from cvforge.runs import open_run
 
 TEST_SET = "data.test={_target_: cvforge.data.synthetic.ShapesClassification, count: 6, size_hw: [32, 32], seed: 9}"
@@ -100,6 +100,13 @@ def test_a_run_of_another_model_task_or_label_set_is_not_resumed(finished: Path)
         fit(load("cls_demo.yaml", [*TINY, "model.backbone=mobilenetv3_small_050"]), run_dir=finished, resume_from=last)
     with pytest.raises(CheckpointError, match="optim.ema_decay was switched on or off"):
         fit(load("cls_demo.yaml", [*TINY, "optim.ema_decay=null"]), run_dir=finished, resume_from=last)
+
+
+def test_whether_a_run_can_be_resumed_is_known_without_training(finished: Path) -> None:
+    last = open_run(finished).last_checkpoint
+    check_resume(load("cls_demo.yaml", TINY), last)
+    with pytest.raises(CheckpointError, match="optim.ema_decay was switched on or off"):
+        check_resume(load("cls_demo.yaml", [*TINY, "optim.ema_decay=null"]), last)
 
 
 def test_a_resumed_run_goes_on_in_its_folder(finished: Path) -> None:

@@ -4,11 +4,23 @@ from __future__ import annotations
 
 import hashlib
 import stat
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from cvforge_edge.errors import BundleError
-from cvforge_edge.manifest import BundleFile, Manifest, ModelFile, problem_list, read_manifest
+from cvforge_edge.manifest import (
+    MANIFEST_NAME,
+    RESERVED_NAMES,
+    BundleFile,
+    Manifest,
+    ModelFile,
+    decode_manifest,
+    problem_list,
+    read_manifest_bytes,
+)
+from cvforge_edge.signature import check_model_name, check_signature, read_signature
+from cvforge_edge.trust import TrustedKey, TrustStore
 
 HASH_BLOCK_BYTES = 1 << 20
 
@@ -20,36 +32,76 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: what it holds.
+        signers: the trusted keys that vouch for it; empty where no trust was asked for.
     """
 
     folder: Path
     manifest: Manifest
+    signers: tuple[TrustedKey, ...] = ()
 
     def path_of(self, file: ModelFile | BundleFile) -> Path:
         """Where a listed file lies."""
         return self.folder / file.path
 
 
-def open_bundle(folder: Path | str) -> Bundle:
-    """Check a bundle's manifest, and the presence, size and SHA-256 of every file that it lists.
+def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundle:
+    """Check a bundle's signature, its manifest, and the presence, size and SHA-256 of every file that it lists.
 
-    Files that the manifest does not list are left alone: nothing ever reads them, and a note or an operating system's
-    own folder file must not stop a camera. Links are refused wherever they lie inside the bundle, since what they
-    point to can change after the check; the folder itself may be reached through one.
+    Links are refused wherever they lie inside the bundle, since what they point to can change after the check; the folder
+    itself may be reached through one.
+
+    Args:
+        folder: the bundle.
+        trust: the keys of this device. Where they are given, one of them must have signed the manifest, which is checked
+            before it is parsed, and the folder must hold nothing that the manifest does not list. Otherwise other
+            files are left alone: nothing ever reads them, and a note must not stop a camera.
 
     Raises:
+        SignatureError: not signed by a trusted key, or a signature that does not fit the manifest.
         BundleError: the manifest is missing or wrong, lists no model, or a file is missing, a link, of another size, or
             altered; the message names every such file.
+        UsageError: `trust` is given and the library that checks signatures is not installed.
     """
     folder = Path(folder)
-    manifest = read_manifest(folder)
-    problems = [problem for file in manifest.files for problem in _file_problems(folder, file)]
-    if not manifest.models:
-        problems.append("files: no model is listed")
-    if problems:
-        problems.append("copy the bundle again, or export it again")
-        raise BundleError(problem_list(str(folder), problems))
+    data = read_manifest_bytes(folder)
+    manifest, signers = vouched_manifest(data, read_signature(folder), trust=trust, folder=folder)
+    _check_files(folder, manifest, unlisted=[] if trust is None else _unlisted(folder, manifest))
+    return Bundle(folder, manifest, signers)
+
+
+def open_bundle_to_sign(folder: Path | str) -> Bundle:
+    """Check a bundle as its signer must: whole, and nothing in it unlisted; whatever signature it has is not looked at.
+
+    Raises:
+        BundleError: as in `open_bundle`.
+    """
+    folder = Path(folder)
+    manifest, _ = vouched_manifest(read_manifest_bytes(folder), None, trust=None, folder=folder)
+    _check_files(folder, manifest, unlisted=_unlisted(folder, manifest))
     return Bundle(folder, manifest)
+
+
+def vouched_manifest(
+    data: bytes, signature: bytes | None, *, trust: TrustStore | None, folder: Path
+) -> tuple[Manifest, tuple[TrustedKey, ...]]:
+    """The manifest in the content of a `manifest.json`, and the trusted keys that vouch for it.
+
+    Args:
+        data: content of `manifest.json`.
+        signature: content of `signature.json`; None where there is none.
+        trust: as in `open_bundle`.
+        folder: of the bundle, for messages.
+
+    Raises:
+        SignatureError, BundleError, UsageError: as in `open_bundle`.
+    """
+    signers = check_signature(data, signature, trust=trust, where=str(folder))
+    manifest = decode_manifest(data, where=str(folder / MANIFEST_NAME))
+    if trust is not None:
+        check_model_name(manifest.name, signers, where=str(folder))
+    if not manifest.models:
+        raise BundleError(f"{folder}: files: no model is listed; export the bundle again")
+    return manifest, signers
 
 
 def describe_file(folder: Path | str, path: str) -> BundleFile:
@@ -76,6 +128,23 @@ def file_sha256(path: Path | str) -> str:
 
 def _measure(path: Path) -> tuple[int, str]:
     return path.stat().st_size, file_sha256(path)
+
+
+def _check_files(folder: Path, manifest: Manifest, *, unlisted: Sequence[str]) -> None:
+    problems = [problem for file in manifest.files for problem in _file_problems(folder, file)]
+    problems += [
+        f"{path}: not listed in the manifest; a signed bundle holds nothing else, remove it" for path in unlisted
+    ]
+    if problems:
+        problems.append("copy the bundle again, or export it again")
+        raise BundleError(problem_list(str(folder), problems))
+
+
+def _unlisted(folder: Path, manifest: Manifest) -> list[str]:
+    """Everything in the folder that is neither reserved, listed, nor a folder on the way to a listed file."""
+    expected = {*RESERVED_NAMES, *(file.path for file in manifest.files)}
+    expected |= {str(parent) for path in expected for parent in PurePosixPath(path).parents}
+    return sorted(path for entry in folder.rglob("*") if (path := entry.relative_to(folder).as_posix()) not in expected)
 
 
 def _file_problems(folder: Path, file: ModelFile | BundleFile) -> list[str]:

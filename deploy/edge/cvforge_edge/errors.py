@@ -31,6 +31,16 @@ class BundleError(EdgeError):
     exit_code = 7
 
 
+class SignatureError(BundleError):
+    """A bundle is not signed by a key that the device trusts for this model, or is older than what it has accepted."""
+
+
+class TakenError(EdgeError):
+    """A folder or file is to be written where there is something already; nothing was changed."""
+
+    exit_code = 6
+
+
 class SourceError(EdgeError):
     """A camera, stream, video or folder cannot be opened or has no frames."""
 

@@ -17,7 +17,9 @@ with one entry for each precision in the bundle; `Tolerance` explains the number
 
 from __future__ import annotations
 
+import io
 import zipfile
+import zlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -25,8 +27,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvforge_edge.errors import BundleError, SpecError
-from cvforge_edge.image_io import read_image, write_image
+from cvforge_edge.errors import BundleError, ImageError, SpecError
+from cvforge_edge.image_io import PNG_START, read_image, write_image
 from cvforge_edge.manifest import PRECISIONS
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
 from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap, Task
@@ -37,6 +39,23 @@ if TYPE_CHECKING:
 GOLDEN_FOLDER = "golden"
 GOLDEN_NAME = "golden.json"
 GOLDEN_SCHEMA_VERSION = 1
+MAX_ITEM_BYTES = 512 * 1024 * 1024
+MAX_ITEM_ARRAYS = 64
+MAX_PICTURE_PIXELS = 100_000_000
+_PNG_SIZE = slice(16, 24)
+_DAMAGE = (
+    OSError,
+    ValueError,
+    KeyError,
+    TypeError,
+    EOFError,
+    MemoryError,
+    RuntimeError,
+    NotImplementedError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What zipfile and numpy raise at a damaged, encrypted or lying file."""
 PREDICTION_TYPES: dict[Task, type[Any]] = {
     Task.CLASSIFICATION: ClassScores,
     Task.DETECTION: Detections,
@@ -216,17 +235,49 @@ def _read_tolerances(table: Fields | None) -> dict[str, Tolerance]:
 def _read_item(folder: Path, entry: dict[str, str], *, task: Task) -> GoldenItem:
     path = folder / entry["arrays"]
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in archive.files}
+        arrays = _read_arrays(path)
         found = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("prediction/")}
         prediction = PREDICTION_TYPES[task](**found)
         outputs = {name.partition("/")[2]: array for name, array in arrays.items() if name.startswith("output/")}
         input_u8 = arrays["input"]
-    except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+    except _DAMAGE as error:
         raise BundleError(
             f"{path}: no golden vector of task {task.value!r} ({error}); export the bundle again"
         ) from None
-    return GoldenItem(read_image(folder / entry["image"]), input_u8, outputs, prediction)
+    return GoldenItem(_read_picture(folder / entry["image"]), input_u8, outputs, prediction)
+
+
+def _read_arrays(path: Path) -> dict[str, npt.NDArray[Any]]:
+    """The arrays of an `.npz` file: never a pickle, and no more bytes than a golden vector can have.
+
+    A zip file promises the length of its parts, and Python's reader gives no more than that.
+    """
+    with zipfile.ZipFile(path) as archive:
+        parts = archive.infolist()
+        size = sum(part.file_size for part in parts)
+        if size > MAX_ITEM_BYTES or len(parts) > MAX_ITEM_ARRAYS:
+            raise ValueError(
+                f"{len(parts)} arrays of {size} bytes together; at most {MAX_ITEM_ARRAYS} of {MAX_ITEM_BYTES}"
+            )
+        return {
+            part.filename.removesuffix(".npy"): np.lib.format.read_array(
+                io.BytesIO(archive.read(part)), allow_pickle=False
+            )
+            for part in parts
+        }
+
+
+def _read_picture(path: Path) -> npt.NDArray[np.uint8]:
+    """A golden image; how many pixels it claims is looked at before they are decoded. Source: PNG specification, 11.2.2."""
+    try:
+        with path.open("rb") as file:
+            header = file.read(_PNG_SIZE.stop)
+        pixels = int.from_bytes(header[_PNG_SIZE][:4], "big") * int.from_bytes(header[_PNG_SIZE][4:], "big")
+        if header.startswith(PNG_START) and pixels > MAX_PICTURE_PIXELS:
+            raise ImageError(f"{path}: claims {pixels} pixels; at most {MAX_PICTURE_PIXELS} are accepted")
+        return read_image(path)
+    except (OSError, ImageError) as error:
+        raise BundleError(f"{error}; export the bundle again") from None
 
 
 def _is_path(name: str) -> bool:

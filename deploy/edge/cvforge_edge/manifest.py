@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
+from cvforge_edge.bundle_paths import clash_problems, stays_inside
 from cvforge_edge.errors import BundleError, SpecError
+from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.labels import label_problems
+from cvforge_edge.plain_file import read_plain_file
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.strict_json import format_json
@@ -16,7 +20,10 @@ from cvforge_edge.types import Task
 
 SCHEMA_VERSION = 1
 MANIFEST_NAME = "manifest.json"
+SIGNATURE_NAME = "signature.json"
+RESERVED_NAMES = (MANIFEST_NAME, SIGNATURE_NAME)
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
+MAX_SHOWN_PROBLEMS = 50
 FORMATS = ("tflite", "onnx")
 PRECISIONS = ("fp32", "fp16", "int8")
 SHA256_DIGITS = 64
@@ -80,6 +87,7 @@ class MetricEntry:
         values: name -> score, for instance `map50` -> 0.87.
         data_fingerprint: fingerprint of the data set that was scored.
         run_id: training run that the checkpoint comes from.
+        interval: confidence interval of the primary value, or None where there is none.
     """
 
     subject: str
@@ -88,10 +96,16 @@ class MetricEntry:
     values: Mapping[str, float]
     data_fingerprint: str
     run_id: str
+    interval: ScoreInterval | None = None
 
     def __post_init__(self) -> None:
         if self.primary not in self.values:
             raise SpecError(f"primary: found {self.primary!r}, accepted one of {', '.join(self.values) or 'no values'}")
+
+    def to_value(self) -> dict[str, Any]:
+        """Plain values for JSON; `interval` only where there is one."""
+        value = {**vars(self), "values": dict(self.values), "interval": self.interval and vars(self.interval)}
+        return {key: entry for key, entry in value.items() if entry is not None}
 
 
 @dataclass(frozen=True)
@@ -159,7 +173,7 @@ class Manifest:
                 "outputs": dict(self.outputs),
                 "postprocess": dict(vars(self.postprocess)),
                 "files": [dict(vars(file)) for file in self.files],
-                "metrics": [{**vars(entry), "values": dict(entry.values)} for entry in self.metrics],
+                "metrics": [entry.to_value() for entry in self.metrics],
                 "reference_statistics": dict(self.reference_statistics),
                 "provenance": dict(self.provenance),
             }
@@ -197,23 +211,43 @@ def read_manifest(folder: Path | str) -> Manifest:
     Raises:
         BundleError: the folder or its manifest is missing, unreadable or wrong.
     """
+    return decode_manifest(read_manifest_bytes(folder), where=str(Path(folder) / MANIFEST_NAME))
+
+
+def read_manifest_bytes(folder: Path | str) -> bytes:
+    """The content of a bundle's `manifest.json`, not yet looked at.
+
+    Raises:
+        BundleError: it is missing, no plain file, or too long.
+    """
     path = Path(folder) / MANIFEST_NAME
     try:
-        if path.stat().st_size > MAX_MANIFEST_BYTES:
-            raise BundleError(f"{path}: larger than {MAX_MANIFEST_BYTES} bytes; this is no manifest")
-        text = path.read_bytes().decode("utf-8")
+        return read_plain_file(path, limit_bytes=MAX_MANIFEST_BYTES)
     except FileNotFoundError:
         raise BundleError(f"{path}: not found; give the folder of a bundle, which holds a {MANIFEST_NAME}") from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise BundleError(f"{path}: cannot be read as UTF-8 text ({error}); export the bundle again") from None
-    return Manifest.from_json(text, where=str(path))
+    except ValueError as error:
+        raise BundleError(f"{path}: {error}; this is no manifest, export the bundle again") from None
+
+
+def decode_manifest(data: bytes, *, where: str) -> Manifest:
+    """The manifest in the content of a `manifest.json`.
+
+    Raises:
+        BundleError: not UTF-8, or as `Manifest.from_json`.
+    """
+    try:
+        text = data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        raise BundleError(f"{where}: cannot be read as UTF-8 text ({error}); export the bundle again") from None
+    return Manifest.from_json(text, where=where)
 
 
 def problem_list(where: str, problems: Sequence[str]) -> str:
-    """One message for all problems of one thing."""
-    return f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}\n" + "\n".join(
-        f"  {p}" for p in problems
-    )
+    """One message for all problems of one thing; of very many, the first ones."""
+    shown = [f"  {problem}" for problem in problems[:MAX_SHOWN_PROBLEMS]]
+    if len(problems) > len(shown):
+        shown.append(f"  and {len(problems) - len(shown)} more")
+    return "\n".join([f"{where}: {len(problems)} problem{'s' if len(problems) > 1 else ''}", *shown])
 
 
 def name_problems(name: str) -> list[str]:
@@ -242,10 +276,9 @@ def output_problems(task: Task, outputs: Mapping[str, str], spec: PostprocessSpe
 
 def file_list_problems(files: Sequence[ModelFile | BundleFile], metrics: Sequence[MetricEntry]) -> list[str]:
     """What does not fit among the files, or between them and the metrics."""
-    paths = [file.path for file in files]
-    problems = [
-        f"files: {path} is listed {paths.count(path)} times" for path in sorted(set(paths)) if paths.count(path) > 1
-    ]
+    counts = Counter(file.path for file in files)
+    problems = [f"files: {path} is listed {count} times" for path, count in sorted(counts.items()) if count > 1]
+    problems += clash_problems(counts, reserved=RESERVED_NAMES)
     models = [file.path for file in files if isinstance(file, ModelFile)]
     for index, entry in enumerate(metrics):
         if entry.subject != CHECKPOINT and entry.subject not in models:
@@ -256,22 +289,16 @@ def file_list_problems(files: Sequence[ModelFile | BundleFile], metrics: Sequenc
 
 def _file_problems(path: str, sha256: str, size_bytes: int) -> list[str]:
     problems = []
-    if not _inside(path):
+    if not stays_inside(path, reserved=RESERVED_NAMES):
         problems.append(
-            f"path: found {path!r}, accepted a relative path with '/' and no '.', '..', '\\', ':', not {MANIFEST_NAME}"
+            f"path: found {path!r}, accepted a relative path with '/' and no '.', '..', '\\', ':', "
+            f"neither {MANIFEST_NAME} nor {SIGNATURE_NAME}"
         )
     if len(sha256) != SHA256_DIGITS or not set(sha256) <= set("0123456789abcdef"):
         problems.append(f"sha256: found {sha256!r}, accepted {SHA256_DIGITS} lower-case hexadecimal digits")
     if isinstance(size_bytes, bool) or not isinstance(size_bytes, int) or size_bytes < 0:
         problems.append(f"size_bytes: found {size_bytes!r}, accepted whole numbers of at least 0")
     return problems
-
-
-def _inside(path: str) -> bool:
-    """Whether a path stays inside the bundle on every operating system and names one file in one way."""
-    if not path.isprintable() or "\\" in path or ":" in path or path == MANIFEST_NAME:
-        return False
-    return all(part not in ("", ".", "..") for part in path.split("/"))
 
 
 def _raise_if(problems: list[str]) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Union
 
 from cvforge_edge.errors import BundleError, SpecError
+from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.labels import label_problems
 from cvforge_edge.manifest import (
     FORMATS,
@@ -124,7 +125,7 @@ def _read_file(fields: Fields) -> Union[ModelFile, BundleFile, None]:
 
 
 def _read_metric(fields: Fields) -> MetricEntry | None:
-    arguments = {
+    arguments: dict[str, Any] = {
         "subject": fields.text("subject"),
         "split": fields.text("split"),
         "primary": fields.text("primary"),
@@ -132,7 +133,15 @@ def _read_metric(fields: Fields) -> MetricEntry | None:
         "data_fingerprint": fields.text("data_fingerprint"),
         "run_id": fields.text("run_id"),
     }
+    if fields.has("interval"):
+        arguments["interval"] = _read_interval(fields.object("interval"))
     return _make(MetricEntry, arguments, fields)
+
+
+def _read_interval(fields: Fields | None) -> ScoreInterval | None:
+    if fields is None:
+        return None
+    return _make(ScoreInterval, {name: fields.number(name) for name in ("low", "high", "level")}, fields)
 
 
 def _read_all(entries: list[Fields] | None, read: Callable[[Fields], Made | None]) -> tuple[Made, ...] | None:

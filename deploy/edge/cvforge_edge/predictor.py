@@ -13,6 +13,7 @@ from cvforge_edge.bundle import Bundle, open_bundle
 from cvforge_edge.errors import BackendError, BundleError
 from cvforge_edge.manifest import Manifest, ModelFile
 from cvforge_edge.postprocess import PostprocessSpec, number_of_classes, postprocess
+from cvforge_edge.trust import TrustStore
 from cvforge_edge.types import Prediction
 
 if TYPE_CHECKING:
@@ -33,7 +34,13 @@ class Predictor:
 
     @classmethod
     def from_bundle(
-        cls, folder: Path | str, *, backend: str | None = None, precision: str | None = None, threads: int = 1
+        cls,
+        folder: Path | str,
+        *,
+        backend: str | None = None,
+        precision: str | None = None,
+        threads: int = 1,
+        trust: TrustStore | None = None,
     ) -> Predictor:
         """Check a bundle and load one of its models.
 
@@ -42,12 +49,20 @@ class Predictor:
             backend: a name in `BACKENDS`; None takes the preferred installed runtime that one of the models fits.
             precision: `fp32`, `fp16` or `int8`; None takes the first model that the backend runs.
             threads: processor threads for one inference.
+            trust: keys, one of which must have signed the bundle; None asks for no signature.
 
         Raises:
-            BundleError: the bundle is damaged or has no such model.
+            BundleError: the bundle is damaged, not signed by a trusted key, or has no such model.
             BackendError: no fitting runtime is installed, or it cannot load the model.
         """
-        bundle = open_bundle(folder)
+        bundle = open_bundle(folder, trust=trust)
+        return cls.of_bundle(bundle, backend=backend, precision=precision, threads=threads)
+
+    @classmethod
+    def of_bundle(
+        cls, bundle: Bundle, *, backend: str | None = None, precision: str | None = None, threads: int = 1
+    ) -> Predictor:
+        """Load a model of a bundle that is open already; otherwise as `from_bundle`."""
         model, name = choose_model(bundle, backend=backend, precision=precision)
         return cls(open_backend(name, bundle.path_of(model), threads=threads), bundle.manifest)
 

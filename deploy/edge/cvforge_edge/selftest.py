@@ -12,9 +12,9 @@ import numpy as np
 from cvforge_edge.backends import BACKENDS, open_backend
 from cvforge_edge.backends.table import BUILTIN_SUFFIX
 from cvforge_edge.bundle import Bundle
-from cvforge_edge.errors import BackendError, SelfTestError, SpecError
+from cvforge_edge.errors import BackendError, BundleError, SelfTestError, SpecError
 from cvforge_edge.golden import GOLDEN_FOLDER, Golden, GoldenItem, Tolerance, read_golden
-from cvforge_edge.manifest import ModelFile
+from cvforge_edge.manifest import Manifest, ModelFile, problem_list
 from cvforge_edge.match import prediction_problems
 from cvforge_edge.postprocess import postprocess
 from cvforge_edge.predictor import Predictor, choose_model
@@ -90,6 +90,7 @@ def run_self_test(
     model, name = choose_model(bundle, backend=backend, precision=precision)
     golden = read_golden(bundle.folder / GOLDEN_FOLDER, task=bundle.manifest.task)
     tolerance = _tolerance(golden, model, folder=bundle.folder)
+    _check_fit(golden, bundle)
     failures: list[str] = []
     for candidate in _candidates(name):
         errors, problems = _replay(bundle, model, golden, tolerance, backend=candidate, threads=threads)
@@ -118,11 +119,41 @@ def _notes(asked: str, passed: str, failures: list[str]) -> tuple[str, ...]:
 
 def _tolerance(golden: Golden, model: ModelFile, *, folder: Path) -> Tolerance:
     if model.precision not in golden.tolerances:
-        raise SelfTestError(
+        raise BundleError(
             f"{folder}: no tolerance for {model.precision} in the golden vectors; found "
-            f"{', '.join(golden.tolerances)}; export the bundle again"
+            f"{', '.join(golden.tolerances) or 'none'}; export the bundle again"
         )
     return golden.tolerances[model.precision]
+
+
+def _check_fit(golden: Golden, bundle: Bundle) -> None:
+    """Refuse vectors that cannot be of this model before any model is loaded."""
+    found = [(number, _fit_problems(item, bundle.manifest)) for number, item in enumerate(golden.items)]
+    problems = [f"image {number}: {problem}" for number, problems in found for problem in problems]
+    if problems:
+        raise BundleError(problem_list(f"{bundle.folder}: golden vectors", [*problems, "export the bundle again"]))
+
+
+def _fit_problems(item: GoldenItem, manifest: Manifest) -> list[str]:
+    input_u8, geometry = manifest.preprocess.apply(item.image_bgr)
+    if item.input_u8.shape != input_u8.shape or item.input_u8.dtype != np.uint8:
+        return [f"prepared image is {item.input_u8.shape} {item.input_u8.dtype}, expected {input_u8.shape} uint8"]
+    if sorted(item.outputs) != sorted(manifest.outputs):
+        return [f"found outputs {sorted(item.outputs)}, expected {sorted(manifest.outputs)}"]
+    arrays = {f"output {role!r}": output for role, output in item.outputs.items()}
+    arrays |= {f"prediction {name!r}": value for name, value in vars(item.prediction).items() if value is not None}
+    problems = [f"{name} holds other than finite numbers" for name, array in arrays.items() if not _is_finite(array)]
+    if problems:
+        return problems
+    try:
+        postprocess(dict(item.outputs), manifest.postprocess, geometry)
+    except SpecError as error:
+        return [str(error)]
+    return []
+
+
+def _is_finite(array: npt.NDArray[Any]) -> bool:
+    return array.dtype.kind in "biuf" and bool(np.isfinite(array).all())
 
 
 def _replay(

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import json
 import math
+import sys
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 MAX_DEPTH = 32
 """Nesting that a document may have; ours have four levels."""
+MAX_SUGGESTIONS = 50
+"""A document with a million unknown keys shall be refused within a second, too."""
 
 
 def parse_strict(text: str) -> Any:
@@ -18,7 +22,9 @@ def parse_strict(text: str) -> Any:
         ValueError: not JSON, a key given twice, NaN, Infinity or a number too large for a float, or nested too deep.
     """
     try:
-        value = json.loads(text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite)
+        value = json.loads(
+            text, object_pairs_hook=_unique, parse_constant=_refuse_constant, parse_float=_finite, parse_int=_whole
+        )
     except RecursionError:
         raise ValueError("nested too deep to read") from None
     _check_depth(value, MAX_DEPTH)
@@ -92,6 +98,14 @@ class Fields:
             self._note(f"{self.path(name)}[{index}]", value, "a whole number")
         return None if values is None or wrong else tuple(values)
 
+    def numbers(self, name: str) -> tuple[float, ...] | None:
+        """A list of finite numbers."""
+        values = self._take(name, list, "a list of numbers")
+        wrong = [(i, v) for i, v in enumerate(values or ()) if not isinstance(v, (int, float)) or isinstance(v, bool)]
+        for index, value in wrong:
+            self._note(f"{self.path(name)}[{index}]", value, "a number")
+        return None if values is None or wrong else tuple(float(value) for value in values)
+
     def mapping(self, name: str, kinds: type | tuple[type, ...], expected: str) -> dict[str, Any] | None:
         """An object of free keys whose values are all of the given kinds."""
         values = self._take(name, dict, f"an object of {expected} values")
@@ -134,12 +148,11 @@ class Fields:
 
     def finish(self) -> None:
         """Note every key that nobody asked for."""
-        for name in self._values:
-            if name not in self._taken:
-                known = ", ".join(sorted(self._taken))
-                self._problems.append(
-                    f"{self.path(name)}: unknown key{_suggestion(name, self._taken)}; accepted {known}"
-                )
+        known = ", ".join(sorted(self._taken))
+        unknown = [name for name in self._values if name not in self._taken]
+        for index, name in enumerate(unknown):
+            suggestion = _suggestion(name, self._taken) if index < MAX_SUGGESTIONS else ""
+            self._problems.append(f"{self.path(name)}: unknown key{suggestion}; accepted {known}")
 
     def _take(self, name: str, kinds: type | tuple[type, ...], expected: str) -> Any:
         self._taken.add(name)
@@ -173,8 +186,8 @@ def _suggestion(name: str, known: set[str]) -> str:
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     values = dict(pairs)
     if len(values) < len(pairs):
-        names = [name for name, _ in pairs]
-        raise ValueError(f"key {next(n for n in names if names.count(n) > 1)!r} is given twice")
+        name, _ = Counter(name for name, _ in pairs).most_common(1)[0]
+        raise ValueError(f"key {name!r} is given twice")
     return values
 
 
@@ -186,6 +199,14 @@ def _finite(digits: str) -> float:
     value = float(digits)
     if not math.isfinite(value):
         raise ValueError(f"{digits} is too large for a number")
+    return value
+
+
+def _whole(digits: str) -> int:
+    """Whole numbers are used as floats here and there, so they must fit into one."""
+    value = int(digits)
+    if abs(value) > sys.float_info.max:
+        raise ValueError(f"{_shortened(digits)} is too large for a number")
     return value
 
 

@@ -1,0 +1,80 @@
+"""Int8 files that keep their budget, with as many layers back in float as that takes and no more."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Protocol
+
+from cvforge.export.noise import LayerNoise
+
+
+class Quantiser(Protocol):
+    """Makes int8 files of one float file."""
+
+    def write(self, target: Path, *, float_layers: Sequence[str] = ()) -> None:
+        """Write the int8 file; named layers stay in float."""
+
+    def noise(self, int8: Path) -> list[LayerNoise]:
+        """The noise of every layer of a file that `write` made, worst first."""
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One int8 file that was written and scored.
+
+    Attributes:
+        float_layers: the layers that were left in float.
+        loss: how much of the primary metric it lost; negative for a gain.
+    """
+
+    float_layers: tuple[str, ...]
+    loss: float
+
+
+@dataclass(frozen=True)
+class Int8Search:
+    """How an int8 file was found.
+
+    Attributes:
+        noise: of every layer with all of them in int8, worst first.
+        trials: in the order in which they were tried; the file is that of the last one.
+    """
+
+    noise: tuple[LayerNoise, ...]
+    trials: tuple[Trial, ...]
+
+    @property
+    def float_layers(self) -> tuple[str, ...]:
+        """The layers that the file has in float."""
+        return self.trials[-1].float_layers
+
+
+def write_within_budget(
+    quantiser: Quantiser,
+    target: Path,
+    *,
+    loss_of: Callable[[Path], float],
+    budget: float,
+    max_float_layers: int,
+) -> Int8Search:
+    """Write an int8 file; while it loses more than its budget, give the noisiest layers back to float, one by one.
+
+    Args:
+        quantiser: of the float file.
+        target: the file.
+        loss_of: scores a file in its real runtime.
+        budget: how much may be lost.
+        max_float_layers: where to give up; the file is then over budget, as the last trial says.
+    """
+    quantiser.write(target)
+    trials = [Trial((), loss_of(target))]
+    noise = quantiser.noise(target)
+    for count in range(1, min(max_float_layers, len(noise)) + 1):
+        if trials[-1].loss <= budget:
+            break
+        float_layers = tuple(layer.name for layer in noise[:count])
+        quantiser.write(target, float_layers=float_layers)
+        trials.append(Trial(float_layers, loss_of(target)))
+    return Int8Search(tuple(noise), tuple(trials))

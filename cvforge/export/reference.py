@@ -1,0 +1,103 @@
+"""What the checkpoint sees and finds on the images it is scored on: statistics for devices, and what each class rests on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from cvforge_edge.postprocess import PostprocessSpec, postprocess
+from cvforge_edge.predictor import Predictor
+from cvforge_edge.stats.statistics import Statistics
+from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, ClassScores, Detections, Prediction
+
+
+class StatisticsPredictor:
+    """Predicts with the thresholds of scoring and notes what a device would have reported for the same raw outputs.
+
+    So one pass over the images gives both the score and the reference statistics.
+
+    Args:
+        predictor: with the thresholds of use.
+        scoring: thresholds of scoring.
+    """
+
+    def __init__(self, predictor: Predictor, scoring: PostprocessSpec) -> None:
+        self._predictor = predictor
+        self._scoring = scoring
+        manifest = predictor.manifest
+        self.statistics = Statistics(manifest.task, manifest.labels)
+
+    def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
+        """What the model says about one (h, w, 3) uint8 image, for scoring."""
+        manifest = self._predictor.manifest
+        input_u8, geometry = manifest.preprocess.apply(image_bgr)
+        outputs = self._predictor.raw_outputs(input_u8)
+        self.statistics.add(image_bgr, postprocess(outputs, manifest.postprocess, geometry))
+        return postprocess(outputs, self._scoring, geometry)
+
+
+@dataclass(frozen=True, eq=False)
+class ClassEvidence:
+    """On how much truth the score of each class rests; arrays (c,) int64 in the order of the labels.
+
+    Attributes:
+        images: scored images that show the class.
+        objects: objects of the class, for detection; else as `images`.
+        hits: images of the class that were given the class, for classification; else 0.
+    """
+
+    images: npt.NDArray[np.int64]
+    objects: npt.NDArray[np.int64]
+    hits: npt.NDArray[np.int64]
+
+
+class EvidenceMetric:
+    """A metric that also notes the truth that it is given; everything else is the metric's own.
+
+    Args:
+        metric: of the task.
+        num_classes: number of labels.
+    """
+
+    def __init__(self, metric: Any, num_classes: int) -> None:
+        self._metric = metric
+        self.primary: str = metric.primary
+        self._num_classes = num_classes
+        self._rows: list[npt.NDArray[np.int64]] = []
+
+    @property
+    def evidence(self) -> ClassEvidence:
+        """Of all images taken in since the last reset."""
+        total = sum(self._rows, start=np.zeros((3, self._num_classes), np.int64))
+        return ClassEvidence(images=total[0], objects=total[1], hits=total[2])
+
+    def update(self, prediction: Any, truth: Any, image_id: str) -> None:
+        """Take in one image."""
+        self._metric.update(prediction, truth, image_id)
+        self._rows.append(self._row(prediction, truth))
+
+    def compute(self) -> dict[str, float]:
+        """The scores over all images taken in."""
+        return self._metric.compute()  # type: ignore[no-any-return]
+
+    def reset(self) -> None:
+        """Forget all images."""
+        self._metric.reset()
+        self._rows = []
+
+    def _row(self, prediction: Any, truth: Any) -> npt.NDArray[np.int64]:
+        if isinstance(truth, Detections):
+            counted = truth.class_ids if truth.is_crowd is None else truth.class_ids[~truth.is_crowd]
+            objects = np.bincount(counted, minlength=self._num_classes)
+            return np.stack([objects > 0, objects, np.zeros_like(objects)]).astype(np.int64)
+        row = np.zeros((3, self._num_classes), np.int64)
+        if isinstance(truth, ClassLabel):
+            row[:2, truth.class_id] = 1
+            row[2, truth.class_id] = isinstance(prediction, ClassScores) and prediction.top(1)[0][0] == truth.class_id
+            return row
+        present = np.bincount(truth.class_map.ravel(), minlength=VOID_CLASS_ID + 1)[: self._num_classes] > 0
+        row[:2] = present
+        return row

@@ -1,0 +1,150 @@
+"""Quantises a TFLite file: `python -m cvforge.export.tflite_int8_worker COMMAND ...`, in a process of its own.
+
+- `calibrate MODEL INPUTS RANGES`: the smallest and largest value of every tensor over all inputs.
+- `quantise MODEL RANGES TARGET [FLOAT_LAYER ...]`: the int8 file; named layers stay in float.
+- `noise MODEL INT8 INPUTS TARGET`: the noise of every layer, as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from cvforge.export.noise import Layer, LayerNoise, layer_noise
+from cvforge.export.tflite_graph import Graph, quantise_leaky, to_bytes
+
+BITS = 8
+FLOAT_KINDS = ("HARD_SWISH",)  # measured: four times faster in float than in int8 with its casts
+BOUNDARY_KINDS = ("INPUT", "OUTPUT")  # images stay uint8, outputs stay float32
+
+
+def main(arguments: Sequence[str]) -> None:
+    """Run one command."""
+    warnings.simplefilter("ignore")  # this process does nothing but the quantisation
+    command, model, *rest = arguments
+    if command == "calibrate":
+        calibrate(Path(model), np.load(rest[0], allow_pickle=False), target=Path(rest[1]))
+    elif command == "quantise":
+        Path(rest[1]).write_bytes(quantised(Path(model), _read_ranges(Path(rest[0])), float_layers=rest[2:]))
+    elif command == "noise":
+        found = noise(Path(model), Path(rest[0]), np.load(rest[1], allow_pickle=False))
+        Path(rest[2]).write_text(json.dumps([vars(layer) for layer in found]), encoding="utf-8")
+    else:
+        raise SystemExit(f"unknown command {command!r}")
+
+
+def calibrate(model: Path, inputs_u8: np.ndarray, *, target: Path) -> None:
+    """Write the true range of every tensor over inputs (n, h, w, 3) uint8; the quantiser's own average would clip."""
+    from ai_edge_quantizer.calibrator import CalibrationInterpreter, CalibrationMode
+    from ai_edge_quantizer.utils import qsv_utils
+
+    interpreter = CalibrationInterpreter(
+        str(model), CalibrationMode.CALIBRATION, qsv_update_func=qsv_utils.min_max_update
+    )
+    runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
+    for input_u8 in inputs_u8:
+        runner(image=input_u8[None])
+    ranges = {
+        name: {"min": np.asarray(found["min"]).tolist(), "max": np.asarray(found["max"]).tolist()}
+        for name, found in interpreter.get_calibration_results().items()
+        if found
+    }
+    target.write_text(json.dumps(ranges), encoding="utf-8")
+
+
+def quantised(model: Path, ranges: dict[str, Any], *, float_layers: Sequence[str] = ()) -> bytes:
+    """The int8 file.
+
+    Args:
+        model: the float file.
+        ranges: from `calibrate`.
+        float_layers: names of operators that stay in float.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+    from ai_edge_quantizer import qtyping, quantizer
+    from ai_edge_quantizer.algorithm_manager import AlgorithmName
+    from ai_edge_quantizer.utils import tfl_flatbuffer_utils
+
+    graph = Graph(flatbuffer_utils.read_model(str(model)))
+    maker = quantizer.Quantizer(str(model))
+    maker.add_static_config(".*", qtyping.TFLOperationName.ALL_SUPPORTED, BITS, BITS)
+
+    def leave(regex: str, kind: str) -> None:
+        operation = qtyping.TFLOperationName(kind)
+        maker.update_quantization_recipe(regex, operation, algorithm_key=AlgorithmName.NO_QUANTIZE)
+
+    for kind in (*FLOAT_KINDS, *BOUNDARY_KINDS):
+        leave(".*", kind)
+    known = {kind.value for kind in tfl_flatbuffer_utils.TFL_OP_CODE_TO_NAME.values()}
+    chosen = set(float_layers)
+    for number in {*graph.tail(), *(n for n in graph.weighted() if graph.name(n) in chosen)}:
+        kind = graph.kind(number).replace("TRANSPOSE_CONV", "CONV_2D_TRANSPOSE")
+        if kind in known:
+            leave(_exactly(graph.name(number)), kind)
+    made = flatbuffer_utils.read_model_from_bytearray(
+        bytearray(maker.quantize(ranges, enable_progress_report=False).quantized_model)
+    )
+    quantise_leaky(made)
+    return to_bytes(made)
+
+
+def noise(model: Path, int8: Path, inputs_u8: np.ndarray) -> list[LayerNoise]:
+    """What int8 does to every layer of a network, worst first."""
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    graph = Graph(flatbuffer_utils.read_model(str(model)))
+    operators = graph.subgraph.operators
+    layers = [
+        Layer(name, graph.kind(number), output=name, source=graph.tensor_name(int(operators[number].inputs[0])))
+        for number in graph.weighted()
+        for name in [graph.name(number)]
+    ]
+    names = {name for layer in layers for name in (layer.output, layer.source)}
+    return layer_noise(layers, *(_tensors(path, inputs_u8, names) for path in (model, int8)))
+
+
+def _tensors(path: Path, inputs_u8: np.ndarray, names: set[str]) -> list[dict[str, np.ndarray]]:
+    """The named tensors of each image as real numbers."""
+    from ai_edge_litert.interpreter import Interpreter
+
+    interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
+    run = interpreter.get_signature_runner()
+    details = [detail for detail in interpreter.get_tensor_details() if detail["name"] in names]
+    images = []
+    for input_u8 in inputs_u8:
+        run(image=input_u8[None])
+        tensors = {detail["name"]: _real(interpreter, detail) for detail in details}
+        images.append({name: values for name, values in tensors.items() if values is not None})
+    return images
+
+
+def _real(interpreter: Any, detail: dict[str, Any]) -> np.ndarray | None:
+    """A tensor as real numbers, or None where the runtime has merged it into another operator."""
+    try:
+        values = np.asarray(interpreter.get_tensor(detail["index"]))
+    except ValueError:
+        return None
+    scale, zero_point = detail["quantization"]
+    return values if not scale else np.asarray((values.astype(np.float32) - zero_point) * scale)
+
+
+def _exactly(name: str) -> str:
+    return f"^{re.escape(name)};?$"  # scopes end in a separator
+
+
+def _read_ranges(path: Path) -> dict[str, Any]:
+    stored = json.loads(path.read_text(encoding="utf-8"))
+    return {
+        name: {key: np.asarray(value, np.float32) for key, value in found.items()} for name, found in stored.items()
+    }
+
+
+if __name__ == "__main__":
+    main(sys.argv[1:])
