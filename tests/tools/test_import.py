@@ -18,9 +18,11 @@ from cvforge.cli import run_command
 from cvforge.commands.import_options import read_labels, triple
 from cvforge.errors import ConfigError
 from cvforge.export.heads.table import HEADS
+from cvforge.export.measurements import read_measurements
 from cvforge_edge.bundle import open_bundle
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
+from cvforge_edge.stats.statistics import Statistics
 from export.small_onnx import BOXES_XYXY, SIZE_HW, SMALL, save_logits, save_torchvision, save_ultralytics
 
 Import = Callable[..., tuple[int, str, str]]
@@ -73,6 +75,11 @@ def test_every_kind_becomes_a_bundle_that_passes_its_self_test(
     assert bundle.manifest.labels == ("red", "green", "blue")
     assert bundle.manifest.postprocess.kind == HEADS[kind].postprocess
     assert bundle.manifest.metrics == ()
+    seen = dict(bundle.manifest.reference_statistics)
+    task, labels = bundle.manifest.task, bundle.manifest.labels
+    assert Statistics.from_value(seen, task=task, labels=labels, where="manifest.json").images == 3
+    assert set(bundle.manifest.provenance["worst_output_error"]) == {"model_fp32.onnx"}
+    assert read_measurements(bundle.folder)["latency_ms_p50"]["model_fp32.onnx"] > 0
     assert str(tmp_path) not in (bundle.folder / "manifest.json").read_text()
 
 
@@ -122,6 +129,13 @@ def test_the_bundle_says_what_was_imported_and_what_was_not_proven(
     assert "Not scored: there were 3 images without truth" in card
     assert "CVForge did not train this network. It was imported from `net.onnx`" in card
     assert "Not proven:\n- that colour order, normalisation, resizing and order of the labels" in card
+    assert "It was trained for classification of red, green, blue elsewhere." in card
+    assert "## Classes\n\nred, green, blue\n" in card
+    assert "Not measured: how often it is right, anywhere." in card
+    assert "- compared on `images without truth`: " in card
+    assert "tools/evaluate.py bundles/colours --config NAME data.root=FOLDER     # scores on your own data" in card
+    for words in ("confidence interval", "validation set", "the scores above"):
+        assert words not in card
 
 
 def test_an_imported_classifier_is_scored_on_the_data_of_a_config(run_import: Import, tmp_path: Path) -> None:
@@ -141,6 +155,8 @@ def test_an_imported_classifier_is_scored_on_the_data_of_a_config(run_import: Im
     code, out, err = run_import(*arguments, "data.val.count=12", "--limit", "8")
     assert code == 0, err
     assert "top1 on val, 8 of 12 images" in out
+    card = (tmp_path / "bundles" / "net" / "model_card.md").read_text()
+    assert "--config NAME data.root=FOLDER     # the scores above, again" in card
     manifest = open_bundle(tmp_path / "bundles" / "net").manifest
     assert [entry.subject for entry in manifest.metrics] == ["checkpoint", "model_fp32.onnx"]
     assert manifest.metrics[0].values == manifest.metrics[1].values
