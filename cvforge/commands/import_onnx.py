@@ -22,6 +22,7 @@ from cvforge.errors import ConfigError, ExportError
 from cvforge.evaluation import spread_indices
 from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.compose import Import, Normalisation, compose
+from cvforge.export.formats import FLOAT_PRECISIONS
 from cvforge.export.heads.head import DecodeSpec, Head
 from cvforge.export.heads.table import HEADS
 from cvforge.export.model_card import IMPORTED
@@ -36,7 +37,6 @@ from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
 
 FORMAT = "onnx"
-PRECISIONS = ("fp32", "fp16")
 WHITE = 255
 
 
@@ -109,9 +109,9 @@ def import_onnx(request: ImportRequest) -> ExportReport:
         )
     if request.images is not None and (request.overrides or request.limit):
         raise ConfigError("--limit and key=value belong to --config; with --images there is nothing to score")
-    unknown = [precision for precision in request.precisions if precision not in PRECISIONS]
+    unknown = [precision for precision in request.precisions if precision not in FLOAT_PRECISIONS]
     if unknown:
-        raise ConfigError(f"--precision: found {', '.join(unknown)}; an import accepts {', '.join(PRECISIONS)}")
+        raise ConfigError(f"--precision: found {', '.join(unknown)}; an import accepts {', '.join(FLOAT_PRECISIONS)}")
     name = request.name or request.onnx.stem
     target = bundle_target(name, request.output, replace_existing=request.force)
     keys = open_keys(request.keys)

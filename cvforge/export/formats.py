@@ -38,5 +38,6 @@ FORMATS = {
 """By name, which is also the file ending; a device prefers the first that it can run."""
 
 INT8 = "int8"
-PRECISIONS = ("fp32", "fp16", INT8)
+FLOAT_PRECISIONS = ("fp32", "fp16")
+PRECISIONS = (*FLOAT_PRECISIONS, INT8)
 """What every format can be written in; a device prefers the first."""

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from cvforge.export.formats import FORMATS, INT8, PRECISIONS
+from cvforge.export.formats import FLOAT_PRECISIONS, FORMATS, INT8
 from cvforge.export.plan import ExportPlan
 from cvforge.export.stages import Stages
 from cvforge.export.torch_backend import TorchBackend
@@ -53,7 +53,7 @@ def file_name(format_name: str, precision: str) -> str:
 
 def float_precisions(plan: ExportPlan) -> list[str]:
     """Those of a plan that are written as they are, rather than made of another file."""
-    return [precision for precision in PRECISIONS if precision in plan.precisions and precision != INT8]
+    return [precision for precision in FLOAT_PRECISIONS if precision in plan.precisions]
 
 
 def _convert(net: nn.Module, draft: Path, scratch: Path, plan: ExportPlan, stages: Stages) -> dict[str, Path]:

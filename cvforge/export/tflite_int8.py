@@ -13,6 +13,7 @@ from cvforge.export.worker import run_worker
 
 WORKER = "cvforge.export.tflite_int8_worker"
 NOISE_IMAGES = 4
+BIAS_IMAGES = 32
 
 
 class TFLiteQuantiser:
@@ -35,9 +36,16 @@ class TFLiteQuantiser:
         self._ranges, self._inputs = scratch / "ranges.json", scratch / "inputs.npy"
         self._noise = scratch / "noise.json"
         np.save(self._inputs, np.stack(inputs_u8))
-        self._few = scratch / "few.npy"
-        np.save(self._few, np.stack(inputs_u8[:NOISE_IMAGES]))
+        self._few = self._save(scratch / "few.npy", inputs_u8, NOISE_IMAGES)
+        self._some = self._save(scratch / "some.npy", inputs_u8, BIAS_IMAGES)
         run_worker("tflite int8", WORKER, ["calibrate", str(source), str(self._inputs), str(self._ranges)])
+
+    @staticmethod
+    def _save(path: Path, inputs_u8: Sequence[np.ndarray], count: int) -> Path:
+        """Some of the calibration images, spread over all of them."""
+        chosen = np.linspace(0, len(inputs_u8) - 1, min(count, len(inputs_u8))).round().astype(int)
+        np.save(path, np.stack([inputs_u8[index] for index in chosen]))
+        return path
 
     def write(self, target: Path, *, float_layers: Sequence[str] = ()) -> None:
         """Write the int8 file; the same ranges give the same bytes.
@@ -46,7 +54,7 @@ class TFLiteQuantiser:
             target: the file.
             float_layers: names of layers (`LayerNoise.name`) that stay in float.
         """
-        arguments = ["quantise", str(self._source), str(self._ranges), str(target), *float_layers]
+        arguments = ["quantise", str(self._source), str(self._ranges), str(self._some), str(target), *float_layers]
         run_worker("tflite int8", WORKER, arguments)
 
     def noise(self, int8: Path) -> list[LayerNoise]:

@@ -1,7 +1,7 @@
 """Quantises a TFLite file: `python -m cvforge.export.tflite_int8_worker COMMAND ...`, in a process of its own.
 
 - `calibrate MODEL INPUTS RANGES`: the smallest and largest value of every tensor over all inputs.
-- `quantise MODEL RANGES TARGET [FLOAT_LAYER ...]`: the int8 file; named layers stay in float.
+- `quantise MODEL RANGES INPUTS TARGET [FLOAT_LAYER ...]`: the int8 file, its biases corrected; named layers stay in float.
 - `noise MODEL INT8 INPUTS TARGET`: the noise of every layer, as JSON.
 """
 
@@ -18,7 +18,9 @@ from typing import Any
 import numpy as np
 
 from cvforge.export.noise import Layer, LayerNoise, layer_noise
+from cvforge.export.tflite_bias import correct_biases
 from cvforge.export.tflite_graph import Graph, quantise_leaky, to_bytes
+from cvforge.export.tflite_tensors import read_tensors
 
 BITS = 8
 FLOAT_KINDS = ("HARD_SWISH",)  # measured: four times faster in float than in int8 with its casts
@@ -32,7 +34,9 @@ def main(arguments: Sequence[str]) -> None:
     if command == "calibrate":
         calibrate(Path(model), np.load(rest[0], allow_pickle=False), target=Path(rest[1]))
     elif command == "quantise":
-        Path(rest[1]).write_bytes(quantised(Path(model), _read_ranges(Path(rest[0])), float_layers=rest[2:]))
+        inputs_u8 = np.load(rest[1], allow_pickle=False)
+        made = quantised(Path(model), _read_ranges(Path(rest[0])), inputs_u8=inputs_u8, float_layers=rest[3:])
+        Path(rest[2]).write_bytes(made)
     elif command == "noise":
         found = noise(Path(model), Path(rest[0]), np.load(rest[1], allow_pickle=False))
         Path(rest[2]).write_text(json.dumps([vars(layer) for layer in found]), encoding="utf-8")
@@ -59,12 +63,13 @@ def calibrate(model: Path, inputs_u8: np.ndarray, *, target: Path) -> None:
     target.write_text(json.dumps(ranges), encoding="utf-8")
 
 
-def quantised(model: Path, ranges: dict[str, Any], *, float_layers: Sequence[str] = ()) -> bytes:
+def quantised(model: Path, ranges: dict[str, Any], *, inputs_u8: np.ndarray, float_layers: Sequence[str] = ()) -> bytes:
     """The int8 file.
 
     Args:
         model: the float file.
         ranges: from `calibrate`.
+        inputs_u8: prepared images (n, h, w, 3) uint8 that biases are corrected on.
         float_layers: names of operators that stay in float.
     """
     from ai_edge_litert.tools import flatbuffer_utils
@@ -92,6 +97,8 @@ def quantised(model: Path, ranges: dict[str, Any], *, float_layers: Sequence[str
         bytearray(maker.quantize(ranges, enable_progress_report=False).quantized_model)
     )
     quantise_leaky(made)
+    names = [graph.name(number) for number in graph.weighted()]
+    correct_biases(made, source=model, names=names, inputs_u8=inputs_u8)
     return to_bytes(made)
 
 
@@ -107,32 +114,7 @@ def noise(model: Path, int8: Path, inputs_u8: np.ndarray) -> list[LayerNoise]:
         for name in [graph.name(number)]
     ]
     names = {name for layer in layers for name in (layer.output, layer.source)}
-    return layer_noise(layers, *(_tensors(path, inputs_u8, names) for path in (model, int8)))
-
-
-def _tensors(path: Path, inputs_u8: np.ndarray, names: set[str]) -> list[dict[str, np.ndarray]]:
-    """The named tensors of each image as real numbers."""
-    from ai_edge_litert.interpreter import Interpreter
-
-    interpreter = Interpreter(str(path), num_threads=1, experimental_preserve_all_tensors=True)
-    run = interpreter.get_signature_runner()
-    details = [detail for detail in interpreter.get_tensor_details() if detail["name"] in names]
-    images = []
-    for input_u8 in inputs_u8:
-        run(image=input_u8[None])
-        tensors = {detail["name"]: _real(interpreter, detail) for detail in details}
-        images.append({name: values for name, values in tensors.items() if values is not None})
-    return images
-
-
-def _real(interpreter: Any, detail: dict[str, Any]) -> np.ndarray | None:
-    """A tensor as real numbers, or None where the runtime has merged it into another operator."""
-    try:
-        values = np.asarray(interpreter.get_tensor(detail["index"]))
-    except ValueError:
-        return None
-    scale, zero_point = detail["quantization"]
-    return values if not scale else np.asarray((values.astype(np.float32) - zero_point) * scale)
+    return layer_noise(layers, *(read_tensors(path, inputs_u8, names) for path in (model, int8)))
 
 
 def _exactly(name: str) -> str:

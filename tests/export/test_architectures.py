@@ -14,7 +14,7 @@ from conftest import REPOSITORY
 from cvforge.config import build
 from cvforge.config.load import load
 from cvforge.errors import ExportError
-from cvforge.export.formats import FORMATS, PRECISIONS
+from cvforge.export.formats import FLOAT_PRECISIONS, FORMATS
 from cvforge.export.parity import relative_errors
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.wrap import GraphSpec, trace
@@ -81,7 +81,7 @@ def test_every_shipped_model_gives_the_same_outputs_in_every_format(model: str, 
     from_rounding = relative_errors(expected, [half.run(image) for image in images])
     graph = trace(net, spec)
     for name, form in FORMATS.items():
-        paths = {precision: tmp_path / f"{precision}.{name}" for precision in PRECISIONS}
+        paths = {precision: tmp_path / f"{precision}.{name}" for precision in FLOAT_PRECISIONS}
         form.write(graph, paths)
         for precision, path in paths.items():
             backend = open_backend(form.runtime, path)

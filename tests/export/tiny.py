@@ -196,6 +196,12 @@ def tiny_plan(task: Task, *, formats: tuple[str, ...] = ("onnx",), **changes: ob
     return ExportPlan(**{**values, **changes})  # type: ignore[arg-type]
 
 
+def tiny_calibration(task: Task, count: int = 6) -> list[np.ndarray]:
+    """Prepared images; the data are the net's own input size."""
+    preprocess, data = PreprocessSpec(SIZE_HW), TinyData(task)
+    return [preprocess.apply(data[index].image_bgr)[0] for index in range(count)]
+
+
 def tiny_scoring(task: Task) -> Scoring:
     thresholds = PostprocessSpec(KINDS[task], score_threshold=0.001, iou_threshold=0.6, max_detections=100)
     return Scoring(TinyData(task), METRICS[task](LABELS), thresholds)
@@ -207,6 +213,7 @@ def export_tiny(
     *,
     plan: ExportPlan | None = None,
     force: bool = False,
+    calibration: Sequence[np.ndarray] = (),
     keys: Sequence[SigningKey] = (),
 ) -> ExportReport:
     return export_bundle(
@@ -216,5 +223,6 @@ def export_tiny(
         target=target,
         replace_existing=force,
         stages=quiet_stages,
+        calibration=calibration,
         keys=keys,
     )
