@@ -2,10 +2,8 @@
 
 from types import SimpleNamespace
 
-import numpy as np
 import pytest
 import torch
-from torch import nn
 
 from cvforge.errors import ConfigError
 from cvforge.losses.detection import DetectionLoss
@@ -148,38 +146,3 @@ def test_training_repeats_bit_for_bit():
         return train(EdgeDetector(3, SMALL, neck_channels=16), images, targets, steps=3)
 
     assert run() == run()
-
-
-class Graph(nn.Module):
-    def __init__(self, net: EdgeDetector) -> None:
-        super().__init__()
-        self.net = net
-
-    def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
-        return self.net.predict(image)
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore")
-def test_exported_graphs_give_the_same_boxes_and_scores(tmp_path):
-    import litert_torch
-    import onnxruntime
-    from ai_edge_litert.interpreter import Interpreter
-
-    torch.manual_seed(0)
-    graph = Graph(EdgeDetector(3, SMALL)).eval()
-    image = random_images(1, (128, 160))
-    with torch.no_grad():
-        expected = {role: value.numpy() for role, value in graph(image).items()}
-    torch.onnx.export(
-        graph, (image,), tmp_path / "net.onnx", dynamo=True, external_data=False, opset_version=18,
-        input_names=["image"], output_names=["boxes", "scores"], verbose=False,
-    )  # fmt: skip
-    session = onnxruntime.InferenceSession(tmp_path / "net.onnx", providers=["CPUExecutionProvider"])
-    from_onnx = dict(zip(("boxes", "scores"), session.run(["boxes", "scores"], {"image": image.numpy()}), strict=True))
-    litert_torch.convert(graph, sample_kwargs={"image": image}).export(str(tmp_path / "net.tflite"))
-    from_tflite = Interpreter(str(tmp_path / "net.tflite")).get_signature_runner()(image=image.numpy())
-    for found in (from_onnx, from_tflite):
-        assert set(found) == {"boxes", "scores"}
-        np.testing.assert_allclose(found["boxes"], expected["boxes"], rtol=0, atol=0.02)
-        np.testing.assert_allclose(found["scores"], expected["scores"], rtol=0, atol=1e-4)
