@@ -48,6 +48,7 @@ EXTRAS = {
         "litert-torch>=0.10.0",
         "ai-edge-litert>=2.1.6",
         "ai-edge-quantizer>=0.10.0",
+        "flatbuffers>=25.2",  # writes int8 TFLite files anew
         "cryptography>=45",  # signs bundles
     ],
     "tensorflow": ["tensorflow>=2.20"],

@@ -39,6 +39,8 @@ def test_every_command_is_understood_by_its_program(
     folder = EDGE if script == "run_camera.py" else REPOSITORY
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     program = runpy.run_path(str(folder / script))
+    if arguments[0] in program.get("COMMANDS", {}):
+        program = vars(importlib.import_module(program["COMMANDS"][arguments.pop(0)]))
     if Path(script).name == "run_camera.py":
         program["parse_options"](arguments)
         return

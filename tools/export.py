@@ -19,6 +19,7 @@ except ModuleNotFoundError as missing:
     raise SystemExit(2) from None
 
 COMMANDS = {
+    "import": "cvforge.commands.import_model",
     "keygen": "cvforge.commands.keygen",
     "sign": "cvforge.commands.sign",
     "verify": "cvforge.commands.verify",
@@ -47,6 +48,9 @@ examples:
 
   python tools/export.py --run runs/det_bccd-20261123-101500 --model-version 3 --sign ~/keys/team-a.key
 
+with a network that was trained elsewhere:
+  import                   python tools/export.py import --help
+
 with a finished bundle (each has its own --help):
   keygen, sign, verify     python tools/export.py keygen --output ~/keys/team-a.key
   pack, unpack             python tools/export.py pack --bundle bundles/det_bccd
@@ -63,13 +67,12 @@ exit codes:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line and make the bundle, or hand over to the sub-command that it names."""
+    signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
     arguments = _parser().parse_intermixed_args(words)
-    signal.signal(signal.SIGTERM, _stop)  # so that a draft folder is removed
-    from cvforge.commands.export import ExportRequest, export_run, int8_lines, parse_names, report_table
-    from cvforge.commands.terminal import stdout_console
+    from cvforge.commands.export import ExportRequest, export_run, parse_names, print_report
 
     report = export_run(
         ExportRequest(
@@ -86,11 +89,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             overrides=tuple(arguments.overrides),
         )
     )
-    stdout_console().print(report_table(report))
-    for line in int8_lines(report):
-        print(line)
-    print(f"bundle: {_shown(report.folder)}")
-    print(f"next:   python deploy/edge/run_camera.py --bundle {_shown(report.folder)} --self-test")
+    print_report(report)
     return 0
 
 
@@ -124,10 +123,6 @@ def _parser() -> argparse.ArgumentParser:
         help="changes to export.*, evaluation.* or data.* of the run's config",
     )
     return parser
-
-
-def _shown(path: Path) -> str:
-    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def _stop(_number: int, _frame: FrameType | None) -> None:

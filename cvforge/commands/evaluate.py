@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -68,7 +68,9 @@ def evaluate_model(
     if detections is not None and not isinstance(dataset, CocoDetection):
         raise ConfigError(f"--detections: data.{split} is {type(dataset).__name__}, accepted CocoDetection: COCO's ids")
     metric = _Recorder(build.build_metric(chosen, manifest.labels))
-    predictor = model.predictor.with_postprocess(build.build_evaluation_postprocess(chosen))
+    # The kind belongs to the model, the thresholds to the data: an imported detector may need no suppression.
+    thresholds = replace(build.build_evaluation_postprocess(chosen), kind=manifest.postprocess.kind)
+    predictor = model.predictor.with_postprocess(thresholds)
     with stage_bars() as stages:
         metrics = evaluate(predictor, dataset, metric, progress=stages(f"score {model.name} on {split}"), limit=limit)
     if detections is not None:

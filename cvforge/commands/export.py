@@ -14,7 +14,7 @@ from rich.table import Table
 import cvforge
 from cvforge.commands.keys import open_keys
 from cvforge.commands.model import matching_dataset, require_run, run_config
-from cvforge.commands.terminal import rows_table, stage_bars
+from cvforge.commands.terminal import rows_table, stage_bars, stdout_console
 from cvforge.config import build
 from cvforge.config.schema import Config
 from cvforge.environment import REPOSITORY, git_state
@@ -24,9 +24,9 @@ from cvforge.export.bundle import ExportReport, export_bundle
 from cvforge.export.calibration import calibration_inputs
 from cvforge.export.folder import check_target
 from cvforge.export.formats import INT8
-from cvforge.export.model_card import DATA_FINGERPRINTS
+from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
 from cvforge.export.plan import ExportPlan
-from cvforge.export.score_tables import file_rows
+from cvforge.export.score_tables import comparison_rows, file_rows
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
 from cvforge_edge.manifest import name_problems
@@ -91,10 +91,7 @@ def export_run(request: ExportRequest) -> ExportReport:
     run = require_run(request.run)
     config = run_config(run, request.overrides, sections=SECTIONS)
     name = request.name or config.run.name
-    if name_problems(name):
-        raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")
-    target = (request.output or Path("bundles") / name).resolve()
-    check_target(target, replace=request.force)
+    target = bundle_target(name, request.output, replace_existing=request.force)
     keys = open_keys(request.keys)  # before hours of work
     net = build.load_net(run, request.checkpoint, config=config)
     dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
@@ -153,14 +150,39 @@ def int8_lines(report: ExportReport) -> list[str]:
     return lines
 
 
+def bundle_target(name: str, output: Path | None, *, replace_existing: bool) -> Path:
+    """The absolute folder of a bundle: `output`, or `bundles/<name>`.
+
+    Raises:
+        ConfigError, RunExistsError: the name cannot be a model's, or the folder is taken.
+    """
+    if name_problems(name):
+        raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")
+    target = (output or Path("bundles") / name).resolve()
+    check_target(target, replace=replace_existing)
+    return target
+
+
+def print_report(report: ExportReport) -> None:
+    """Show what was written, what was measured, and what to do next."""
+    folder = report.folder.relative_to(Path.cwd()) if report.folder.is_relative_to(Path.cwd()) else report.folder
+    stdout_console().print(report_table(report))
+    for line in int8_lines(report):
+        print(line)
+    print(f"bundle: {folder}")
+    print(f"next:   python deploy/edge/run_camera.py --bundle {folder} --self-test")
+
+
 def report_table(report: ExportReport) -> Table:
     """One row for the checkpoint and for each file: score, difference, size, time, worst error of a raw output."""
     reference, primary = report.reference, report.reference.primary
+    if primary is None:
+        return _comparison_table(report)
     times_ms = [reference.latency_ms, *(verdict.latency_ms for verdict in report.verdicts)]
     rows = [
         (subject, score, difference, size_mb, f"{time_ms:.1f}", error)
         for (subject, score, difference, size_mb, error), time_ms in zip(
-            file_rows(report.verdicts, reference), times_ms, strict=True
+            file_rows(report.verdicts, reference, first=_reference_name(report)), times_ms, strict=True
         )
     ]
     columns = (report.manifest.name, primary, "difference", "MB", "ms", "output error")
@@ -168,20 +190,40 @@ def report_table(report: ExportReport) -> Table:
     return rows_table(f"{primary} on {report.manifest.metrics[0].split}{level}, one thread", columns, rows)
 
 
-def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
-    """Where a bundle comes from, without paths, user or host of this machine."""
+def _comparison_table(report: ExportReport) -> Table:
+    """The same without scores."""
+    rows = [(_reference_name(report), "", f"{report.reference.latency_ms:.1f}", "")]
+    for (path, size_mb, error), verdict in zip(comparison_rows(report.verdicts), report.verdicts, strict=True):
+        rows.append((path, size_mb, f"{verdict.latency_ms:.1f}", error))
+    title = f"compared on {len(report.reference.inputs_u8)} images, not scored; one thread"
+    return rows_table(title, (report.manifest.name, "MB", "ms", "output error"), rows)
+
+
+def tool_provenance() -> dict[str, object]:
+    """Which code and packages made a bundle, without paths, user or host of this machine."""
     git = git_state(REPOSITORY) or {}
     return {
         "cvforge": cvforge.__version__,
         "git_commit": git.get("commit"),
         "git_dirty": git.get("dirty"),
+        "python": ".".join(str(number) for number in sys.version_info[:3]),
+        "packages": {name: version for name in PACKAGES if (version := _version(name))},
+    }
+
+
+def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
+    """Where the bundle of a run comes from."""
+    return {
+        **tool_provenance(),
         "config": config.run.name,
         "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
         "checkpoint": Path(checkpoint).name,
         DATA_FINGERPRINTS: run.fingerprints,
-        "python": ".".join(str(number) for number in sys.version_info[:3]),
-        "packages": {name: version for name in PACKAGES if (version := _version(name))},
     }
+
+
+def _reference_name(report: ExportReport) -> str:
+    return "the imported file" if IMPORTED in report.manifest.provenance else "checkpoint (PyTorch)"
 
 
 def _version(package: str) -> str | None:

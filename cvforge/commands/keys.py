@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 PASSPHRASE_VARIABLE = "CVFORGE_KEY_PASSPHRASE"
 
 
-def add_key_option(parser: argparse.ArgumentParser, *names: str, required: bool) -> None:
-    """One or more private keys, in `arguments.keys`."""
+def add_key_option(parser: argparse._ActionsContainer, *names: str, required: bool) -> None:
+    """One or more private keys, in `arguments.keys`; for a parser or a group of options."""
     parser.add_argument(
         *names,
         dest="keys",

@@ -1,4 +1,4 @@
-"""From a trained network to a verified bundle, or to an error and nothing at all."""
+"""From a network to a verified bundle, or to an error and nothing at all."""
 
 from __future__ import annotations
 
@@ -11,22 +11,18 @@ from pathlib import Path
 import numpy as np
 from torch import nn
 
-from cvforge.evaluation import evaluate, spread_indices
+from cvforge.export.checkpoint import measure_checkpoint
 from cvforge.export.folder import whole_folder
-from cvforge.export.formats import FLOAT_PRECISIONS, FORMATS, INT8, PRECISIONS
+from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.golden import choose_golden
 from cvforge.export.int8_files import Int8File, Int8Maker, int8_measurements, int8_provenance
-from cvforge.export.latency import median_latency_ms
 from cvforge.export.measurements import write_measurements
 from cvforge.export.model_card import model_card
-from cvforge.export.parity import collect_raw_outputs
 from cvforge.export.plan import ExportPlan
-from cvforge.export.reference import EvidenceMetric, StatisticsPredictor
 from cvforge.export.sign import SigningKey, sign_bundle
+from cvforge.export.source import Source, file_name, float_precisions, network_source
 from cvforge.export.stages import Stages
-from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.verify import Reference, Scoring, Verdict, judge, require_budget
-from cvforge.export.wrap import trace
 from cvforge_edge.backends import open_backend
 from cvforge_edge.bundle import describe_file, describe_model, open_bundle, open_bundle_to_sign
 from cvforge_edge.golden import GOLDEN_FOLDER, write_golden
@@ -35,9 +31,7 @@ from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, ModelFile, 
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
 
-PARITY_IMAGES = 16
 MODEL_CARD_NAME = "model_card.md"
-FILE_MODE = 0o644  # one of the converters marks its files as programs
 
 
 @dataclass(frozen=True)
@@ -70,11 +64,39 @@ def export_bundle(
     calibration: Sequence[np.ndarray] = (),
     keys: Sequence[SigningKey] = (),
 ) -> ExportReport:
-    """Convert a network, hold every file against the checkpoint, and write the bundle whole or not at all.
+    """Convert a trained network of the contract into a bundle; see `write_bundle`.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    return write_bundle(
+        network_source(net),
+        scoring,
+        plan,
+        target=target,
+        replace_existing=replace_existing,
+        stages=stages,
+        calibration=calibration,
+        keys=keys,
+    )
+
+
+def write_bundle(
+    source: Source,
+    scoring: Scoring,
+    plan: ExportPlan,
+    *,
+    target: Path,
+    replace_existing: bool,
+    stages: Stages,
+    calibration: Sequence[np.ndarray] = (),
+    keys: Sequence[SigningKey] = (),
+) -> ExportReport:
+    """Write model files, hold each against their source, and write the bundle whole or not at all.
 
     Args:
-        net: the trained network of the contract.
-        scoring: validation images, metric and thresholds.
+        source: the network, and how its files are written.
+        scoring: images, and how files are scored on them.
         plan: what to make.
         target: the bundle's folder.
         replace_existing: whether a bundle that is there already may be replaced.
@@ -93,17 +115,17 @@ def export_bundle(
         tempfile.TemporaryDirectory(prefix="cvforge-export-") as scratch,
         contextlib.ExitStack() as stack,
     ):
-        sources = _convert(net, plan, draft, scratch=Path(scratch), stages=stages)
-        checkpoint = Predictor(TorchBackend(net), plan.manifest())
-        reference = _measure_checkpoint(checkpoint, scoring, stages=stages)
+        float_files = source.write(draft, Path(scratch), plan, stages)
+        checkpoint = Predictor(source.backend, plan.manifest())
+        reference = measure_checkpoint(checkpoint, scoring, stages=stages)
         verdicts = [
             _judged(model, draft, plan, reference=reference, scoring=scoring, stages=stages)
             for model in _float_models(draft, plan)
         ]
         maker = Int8Maker(plan, calibration, Path(scratch), draft)
         int8 = tuple(
-            maker.make(name, source, reference=reference, scoring=scoring, stages=stages)
-            for name, source in sources.items()
+            maker.make(name, file, reference=reference, scoring=scoring, stages=stages)
+            for name, file in float_files.items()
         )
         verdicts = sorted([*verdicts, *(file.verdict for file in int8)], key=_preference)
         require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
@@ -124,38 +146,12 @@ def export_bundle(
     return ExportReport(target, manifest, reference, tuple(verdicts), int8)
 
 
-def _convert(net: nn.Module, plan: ExportPlan, draft: Path, *, scratch: Path, stages: Stages) -> dict[str, Path]:
-    """Write the float files; the fp32 file of each format is returned where int8 is to be made of it."""
-    stages("trace the network")
-    graph = trace(net, plan.graph)
-    needed = _float_precisions(plan)
-    if INT8 in plan.precisions and "fp32" not in needed:
-        needed.append("fp32")
-    sources = {}
-    for name in (name for name in FORMATS if name in plan.formats):
-        stages(f"convert to {name} ({', '.join(needed)})")
-        files = {
-            precision: (draft if precision in plan.precisions else scratch) / f"model_{precision}.{name}"
-            for precision in needed
-        }
-        FORMATS[name].write(graph, files)
-        for file in files.values():
-            file.chmod(FILE_MODE)
-        if INT8 in plan.precisions:
-            sources[name] = files["fp32"]
-    return sources
-
-
-def _float_precisions(plan: ExportPlan) -> list[str]:
-    return [precision for precision in FLOAT_PRECISIONS if precision in plan.precisions]
-
-
 def _float_models(draft: Path, plan: ExportPlan) -> list[ModelFile]:
     return [
-        describe_model(draft, f"model_{precision}.{name}", format=name, precision=precision)
+        describe_model(draft, file_name(name, precision), format=name, precision=precision)
         for name in FORMATS
         if name in plan.formats
-        for precision in _float_precisions(plan)
+        for precision in float_precisions(plan)
     ]
 
 
@@ -170,26 +166,6 @@ def _judged(
 def _preference(verdict: Verdict) -> tuple[int, int]:
     """The order of a manifest: a device takes the first file that it can run."""
     return list(FORMATS).index(verdict.model.format), PRECISIONS.index(verdict.model.precision)
-
-
-def _measure_checkpoint(checkpoint: Predictor, scoring: Scoring, *, stages: Stages) -> Reference:
-    dataset = scoring.dataset
-    noting = StatisticsPredictor(checkpoint, scoring.postprocess)
-    metric = EvidenceMetric(scoring.metric, len(checkpoint.manifest.labels))
-    progress = stages("score the checkpoint")
-    metrics = evaluate(noting, dataset, metric, progress=progress, limit=scoring.limit)
-    preprocess = checkpoint.manifest.preprocess
-    inputs = [preprocess.apply(dataset[i].image_bgr)[0] for i in spread_indices(len(dataset), PARITY_IMAGES)]
-    return Reference(
-        inputs_u8=inputs,
-        raw_outputs=collect_raw_outputs(checkpoint, inputs),
-        metrics=metrics,
-        primary=scoring.metric.primary,
-        latency_ms=median_latency_ms(checkpoint.backend, inputs[0][None]),
-        resamples=scoring.resamples(),
-        statistics=noting.statistics,
-        evidence=metric.evidence,
-    )
 
 
 def _load(model: ModelFile, draft: Path, plan: ExportPlan) -> Predictor:
@@ -209,6 +185,7 @@ def _write_texts(
         metrics=tuple(
             _entry(subject, values, interval, plan=plan, primary=reference.primary)
             for subject, (values, interval) in scores.items()
+            if reference.primary is not None
         ),
         reference_statistics=reference.statistics.to_value() if reference.statistics is not None else {},
         provenance={

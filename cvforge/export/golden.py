@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from cvforge_edge.match import prediction_problems
 from cvforge_edge.postprocess import postprocess
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.types import VOID_CLASS_ID, Detections, Prediction, SegmentationMap, Task
+
+logger = logging.getLogger(__name__)
 
 CANDIDATES_PER_ITEM = 4
 MAX_SIDE = 1280  # pixels; larger originals are shrunk first, or a few photos would outweigh the model
@@ -65,6 +68,11 @@ def choose_golden(
         raise ExportBudgetError(
             f"none of {len(items)} validation images gives the same predictions in every exported file as in the "
             "checkpoint, so no golden vector can be made; no bundle was written"
+        )
+    if not any(_has_content(item.prediction) for item in kept):
+        logger.warning(
+            "nothing is found in any golden image, so the self-test compares raw outputs only; if there should be "
+            "objects, lower the score threshold, or check how the network wants its input"
         )
     return kept[:count], tolerances
 

@@ -11,6 +11,7 @@ import numpy as np
 from cvforge.export.formats import FORMATS, INT8
 from cvforge.export.int8 import Int8Search, write_within_budget
 from cvforge.export.plan import ExportPlan
+from cvforge.export.source import file_name
 from cvforge.export.stages import Stages
 from cvforge.export.verify import Reference, Scoring, Verdict, judge
 from cvforge_edge.backends import open_backend
@@ -58,11 +59,13 @@ class Int8Maker:
         folder.mkdir()
         stages(f"measure ranges for {name} int8 on {len(self.calibration)} training images")
         quantiser = FORMATS[name].quantiser(source, self.calibration, folder)
-        target = self.draft / f"model_{INT8}.{name}"
+        target = self.draft / file_name(name, INT8)
         verdicts: list[Verdict] = []
 
         def loss_of(path: Path) -> float:
             verdicts.append(self._judge(name, path, reference=reference, scoring=scoring, stages=stages))
+            if reference.primary is None:
+                return 0.0  # without truth nothing can be seen to be lost, so no layer goes back
             found = verdicts[-1].metrics.get(reference.primary)
             return UNSCORED if found is None else reference.metrics[reference.primary] - found
 

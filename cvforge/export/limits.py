@@ -31,23 +31,35 @@ def limits(manifest: Manifest, *, reference: Reference, plan: ExportPlan) -> lis
     lines = [
         f"It knows these {len(manifest.labels)} classes and nothing else: whatever it is shown, it answers with one of them"
         f"{'.' if manifest.task is not Task.DETECTION else ' or with no object.'}",
-        "The scores are of one validation set. Not measured: other places, cameras, seasons, light or groups of people, "
-        "and whether a score of 0.8 is right in 80 % of all cases.",
-        "Not measured: speed and memory on your device; run the self-test and the camera there.",
-        _about_intervals(reference),
+        *_about_scores(reference),
     ]
     if manifest.task is Task.DETECTION:
         lines += _about_sizes(reference)
-        lines.append(
-            f"On the device, objects below score {manifest.postprocess.score_threshold:g} are not reported; the scores above "
-            "count all candidates."
-        )
+        counted = "" if reference.primary is None else "; the scores above count all candidates"
+        threshold = manifest.postprocess.score_threshold
+        lines.append(f"On the device, objects below score {threshold:g} are not reported{counted}.")
     lines += _about_classes(manifest, reference)
     lines += [note for name, note in PRECISION_NOTES.items() if any(m.precision == name for m in manifest.models)]
+    where = "the pictures that it was compared on" if reference.primary is None else "the validation set"
     lines.append(
-        f"`golden/` holds up to {plan.golden_images} pictures of the validation set: whoever gets the bundle gets them too."
+        f"`golden/` holds up to {plan.golden_images} pictures of {where}: whoever gets the bundle gets them too."
     )
     return lines
+
+
+def _about_scores(reference: Reference) -> list[str]:
+    device = "Not measured: speed and memory on your device; run the self-test and the camera there."
+    if reference.primary is None:
+        return [
+            "Not measured: how often it is right, anywhere. Score it on labelled pictures before relying on it.",
+            device,
+        ]
+    return [
+        "The scores are of one validation set. Not measured: other places, cameras, seasons, light or groups of people, "
+        "and whether a score of 0.8 is right in 80 % of all cases.",
+        device,
+        _about_intervals(reference),
+    ]
 
 
 def _about_intervals(reference: Reference) -> str:
@@ -62,6 +74,8 @@ def _about_intervals(reference: Reference) -> str:
 
 
 def _about_sizes(reference: Reference) -> list[str]:
+    if reference.primary is None:
+        return []
     found = {name: reference.metrics[name] for name in SIZES if name in reference.metrics}
     lines = [f"No object {SIZES[name]} pixels was scored: not measured." for name in SIZES if name not in found]
     if not found:

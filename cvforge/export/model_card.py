@@ -7,7 +7,7 @@ from typing import Any
 
 from cvforge.export.limits import limits
 from cvforge.export.plan import ExportPlan
-from cvforge.export.score_tables import CLASSES_SHOWN, class_rows, file_rows
+from cvforge.export.score_tables import CLASSES_SHOWN, class_rows, comparison_rows, file_rows
 from cvforge.export.verify import Reference, Verdict
 from cvforge_edge.manifest import Manifest
 from cvforge_edge.types import Task
@@ -19,6 +19,12 @@ _USE = {
     Task.DETECTION: "finds objects of its classes and draws a box around each",
     Task.SEGMENTATION: "gives every pixel of a picture one of its classes",
 }
+_UNITS = (
+    "Errors are fractions of the output's range. Times depend on the machine and are in the `.measurements.json` beside "
+    "the bundle."
+)
+IMPORTED = "imported"
+"""Key of the provenance of a network that CVForge did not train, and the id of the run that it does not have."""
 LABELS_SHOWN = 20
 
 
@@ -38,10 +44,11 @@ def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Re
         f"Input {width} x {height} pixels (width x height, {manifest.preprocess.resize}).",
         "## Intended use\n\n" + _intended_use(manifest, plan),
         "## Scores\n\n" + _scores(verdicts, reference=reference, plan=plan),
+        *plan.card_sections,
         "## Classes\n\n" + _classes(manifest, reference),
         "## Limits\n\n" + _bullets(limits(manifest, reference=reference, plan=plan)),
         "## Data\n\n" + _bullets(_data(plan, reference)),
-        "## Run and verify\n\n" + _run(manifest, plan),
+        "## Run and verify\n\n" + _run(manifest, plan, reference),
         "## Origin\n\n" + _bullets(_origin(plan)),
     ]
     return "\n\n".join(sections) + "\n"
@@ -51,9 +58,10 @@ def _intended_use(manifest: Manifest, plan: ExportPlan) -> str:
     if plan.intended_use is not None:
         return plan.intended_use.strip()
     more = f" and {len(manifest.labels) - LABELS_SHOWN} more" if len(manifest.labels) > LABELS_SHOWN else ""
+    by = "elsewhere" if IMPORTED in plan.provenance else f"by the config `{plan.provenance.get('config', plan.run_id)}`"
     return (
         f"Its makers have not stated one (`export.intended_use` in the config). It was trained for {manifest.task.value} of "
-        f"{', '.join(manifest.labels[:LABELS_SHOWN])}{more} by the config `{plan.provenance.get('config', plan.run_id)}`. "
+        f"{', '.join(manifest.labels[:LABELS_SHOWN])}{more} {by}. "
         "Expect it to work on pictures like those it was trained and scored on, and nowhere else: same kind of camera, "
         "distance, light and objects. Score it on pictures of your own site before relying on it."
     )
@@ -61,6 +69,8 @@ def _intended_use(manifest: Manifest, plan: ExportPlan) -> str:
 
 def _scores(verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPlan) -> str:
     primary = reference.primary
+    if primary is None:
+        return _comparison(verdicts, reference)
     header = ("file", primary, "difference", "MB", "worst output error")
     overall = [(name, value) for name, value in reference.metrics.items() if name != primary and "/" not in name]
     others = ", ".join(f"{name} {value:.3f}" for name, value in overall)
@@ -69,15 +79,27 @@ def _scores(verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPl
         [
             f"`{primary}` on split `{plan.split}`{images}; every file run by the runtime and the code of the device.",
             _table([header, *file_rows(verdicts, reference)]),
-            "In brackets: 95 % confidence intervals; those of differences are of pairs on the same pictures. Errors are "
-            "fractions of the output's range. Times depend on the machine and are in the `.measurements.json` beside the "
-            "bundle.",
+            f"In brackets: 95 % confidence intervals; those of differences are of pairs on the same pictures. {_UNITS}",
             f"The checkpoint's other scores: {others or 'none'}.",
         ]
     )
 
 
+def _comparison(verdicts: Sequence[Verdict], reference: Reference) -> str:
+    images = len(reference.inputs_u8)
+    return "\n\n".join(
+        [
+            f"Not scored: there were {images} images without truth, on which outputs were compared.",
+            _table([("file", "MB", "worst output error"), *comparison_rows(verdicts)]),
+            _UNITS,
+        ]
+    )
+
+
 def _classes(manifest: Manifest, reference: Reference) -> str:
+    if reference.primary is None:
+        more = len(manifest.labels) - CLASSES_SHOWN
+        return ", ".join(manifest.labels[:CLASSES_SHOWN]) + (f" and {more} more" if more > 0 else "")
     table = _table(class_rows(manifest.task, manifest.labels, reference))
     if len(manifest.labels) <= CLASSES_SHOWN:
         return table
@@ -87,7 +109,8 @@ def _classes(manifest: Manifest, reference: Reference) -> str:
 def _data(plan: ExportPlan, reference: Reference) -> list[str]:
     fingerprints: Mapping[str, str] = plan.provenance.get(DATA_FINGERPRINTS, {})
     lines = [f"{split}: {fingerprint}" for split, fingerprint in fingerprints.items()]
-    lines.append(f"scored on `{plan.split}`: {plan.data_fingerprint}")
+    done = "compared" if reference.primary is None else "scored"
+    lines.append(f"{done} on `{plan.split}`: {plan.data_fingerprint}")
     if reference.statistics is not None:
         lines.append(
             f"`reference_statistics` in `manifest.json`: light, contrast, focus, colours and predictions of the checkpoint on "
@@ -96,11 +119,13 @@ def _data(plan: ExportPlan, reference: Reference) -> list[str]:
     return lines
 
 
-def _run(manifest: Manifest, plan: ExportPlan) -> str:
+def _run(manifest: Manifest, plan: ExportPlan, reference: Reference) -> str:
+    data = "--config NAME data.root=FOLDER" if IMPORTED in plan.provenance else f"--run runs/{plan.run_id}"
+    result = "scores on your own data" if reference.primary is None else "the scores above, again"
     return f"""```
 python run_camera.py --bundle {manifest.name} --self-test          # replays golden/ and compares
 python run_camera.py --bundle {manifest.name} --source 0 --show
-python tools/evaluate.py bundles/{manifest.name} --run runs/{plan.run_id}     # the scores above, again
+python tools/evaluate.py bundles/{manifest.name} {data}     # {result}
 ```"""
 
 

@@ -31,10 +31,18 @@ def write_onnx(graph: TracedGraph, paths: Mapping[str, Path]) -> None:
     Raises:
         ExportError: an operator has no ONNX form, or the result is not a valid model.
     """
+    write_onnx_model(_converted(graph), paths)
+
+
+def write_onnx_model(single: onnx.ModelProto, paths: Mapping[str, Path]) -> None:
+    """Write a model that is ONNX already; see `write_onnx`.
+
+    Raises:
+        ExportError: it is not a valid model.
+    """
     unknown = set(paths) - {"fp32", "fp16"}
     if unknown:
         raise ExportError(f"onnx: found precision {', '.join(sorted(unknown))}, accepted fp32, fp16")
-    single = _converted(graph)
     for precision, path in paths.items():
         model = onnx.ModelProto()
         model.CopyFrom(single)
@@ -77,6 +85,12 @@ def store_weights_in_half(model: onnx.ModelProto) -> None:
     model.graph.node.extend(casts + nodes)
 
 
+def subgraphs(node: onnx.NodeProto) -> list[onnx.GraphProto]:
+    """The graphs inside a node: branches of an If, the body of a Loop."""
+    found = [attribute.g for attribute in node.attribute if attribute.HasField("g")]
+    return found + [graph for attribute in node.attribute for graph in attribute.graphs]
+
+
 def _converted(graph: TracedGraph) -> onnx.ModelProto:
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -103,12 +117,29 @@ def _converted(graph: TracedGraph) -> onnx.ModelProto:
 
 
 def _drop_traces(model: onnx.ModelProto) -> None:
-    """Remove source lines, paths and traces of the exporting machine, which the exporter writes into every node."""
+    """Remove source lines, paths and traces of the exporting machine, which exporters write into every node."""
     model.producer_name, model.producer_version, model.doc_string = PRODUCER, "", ""
     del model.metadata_props[:]
-    graph = model.graph
-    graph.name, graph.doc_string = PRODUCER, ""
-    parts = (graph.node, graph.initializer, graph.input, graph.output, graph.value_info, model.functions)
+    model.graph.name = PRODUCER
+    _drop_texts(model.graph)
+    for function in model.functions:
+        function.doc_string = ""
+        del function.metadata_props[:]
+        for node in function.node:
+            _drop_node_texts(node)
+
+
+def _drop_texts(graph: onnx.GraphProto) -> None:
+    parts = (graph.initializer, graph.input, graph.output, graph.value_info)
     for part in [graph, *(item for items in parts for item in items)]:
         part.doc_string = ""
         del part.metadata_props[:]
+    for node in graph.node:
+        _drop_node_texts(node)
+
+
+def _drop_node_texts(node: onnx.NodeProto) -> None:
+    node.doc_string = ""
+    del node.metadata_props[:]
+    for graph in subgraphs(node):
+        _drop_texts(graph)

@@ -35,6 +35,7 @@ class ExportPlan:
         run_id: training run that the network comes from.
         provenance: config hash, commit, versions; plain JSON without paths of this machine.
         version: grows with every release of `name`.
+        card_sections: further sections of the model card, in Markdown.
         max_float_layers: how many layers of an int8 file may go back to float while it misses its budget.
         intended_use: for what, by whom and where, in the words of the makers; None where they say nothing.
 
@@ -57,6 +58,7 @@ class ExportPlan:
     run_id: str
     provenance: Mapping[str, Any] = field(default_factory=dict)
     version: int = 1
+    card_sections: tuple[str, ...] = ()
     max_float_layers: int = 0
     intended_use: str | None = None
 

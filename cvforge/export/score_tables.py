@@ -39,22 +39,37 @@ def _signed(value: float) -> str:
     return f"{round(value, 4) + 0.0:+.4f}"  # adding 0 turns -0.0 into 0.0
 
 
-def file_rows(verdicts: Sequence[Verdict], reference: Reference) -> list[tuple[str, str, str, str, str]]:
-    """For the checkpoint and each file: name, score, difference, size in MB, worst error of a raw output."""
+def file_rows(
+    verdicts: Sequence[Verdict], reference: Reference, *, first: str = CHECKPOINT
+) -> list[tuple[str, str, str, str, str]]:
+    """For the checkpoint and each file: name, score, difference, size in MB, worst error of a raw output.
+
+    Args:
+        verdicts: one a file; all of them scored.
+        reference: the checkpoint.
+        first: what the checkpoint is called.
+    """
+    if reference.primary is None:
+        raise ValueError("file_rows: nothing was scored; use comparison_rows")
     primary, expected = reference.primary, reference.metrics[reference.primary]
-    rows = [(CHECKPOINT, score_text(expected, reference.interval), "", "", "")]
-    for verdict in verdicts:
+    rows = [(first, score_text(expected, reference.interval), "", "", "")]
+    for verdict, (path, size_mb, error) in zip(verdicts, comparison_rows(verdicts), strict=True):
         value = verdict.metrics[primary]
-        rows.append(
-            (
-                verdict.model.path,
-                score_text(value, verdict.interval),
-                difference_text(value - expected, verdict.difference),
-                f"{verdict.model.size_bytes / BYTES_PER_MB:.2f}",
-                f"{max(verdict.parity.values()):.1e}",
-            )
-        )
+        difference = difference_text(value - expected, verdict.difference)
+        rows.append((path, score_text(value, verdict.interval), difference, size_mb, error))
     return rows
+
+
+def comparison_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str]]:
+    """For each file, scored or not: name, size in MB, worst error of a raw output."""
+    return [
+        (
+            verdict.model.path,
+            f"{verdict.model.size_bytes / BYTES_PER_MB:.2f}",
+            f"{max(verdict.parity.values()):.1e}",
+        )
+        for verdict in verdicts
+    ]
 
 
 def class_rows(task: Task, labels: Sequence[str], reference: Reference) -> list[tuple[str, ...]]:

@@ -46,8 +46,8 @@ class Reference:
     Attributes:
         inputs_u8: prepared inputs (h, w, 3) uint8 on which raw outputs are compared.
         raw_outputs: the checkpoint's raw outputs by role, one entry an input.
-        metrics: the checkpoint's scores.
-        primary: name in `metrics` that the budget counts in.
+        metrics: the checkpoint's scores; empty where the images have no truth.
+        primary: name in `metrics` that the budget counts in; None where there are none.
         latency_ms: median time of one image in PyTorch.
         resamples: the primary score on resampled sets of the images; None where there are too few images.
         statistics: what devices compare their own images and predictions with.
@@ -57,7 +57,7 @@ class Reference:
     inputs_u8: Sequence[npt.NDArray[np.uint8]]
     raw_outputs: Sequence[RawOutputs]
     metrics: Mapping[str, float]
-    primary: str
+    primary: str | None
     latency_ms: float
     resamples: Values | None = None
     statistics: Statistics | None = None
@@ -75,18 +75,20 @@ class Scoring:
 
     Attributes:
         dataset: images and truth.
-        metric: the task's metric.
+        metric: the task's metric; None for images without truth, on which only outputs are compared.
         postprocess: thresholds of scoring.
         limit: number of images, spread over the data set; None for all.
     """
 
     dataset: LabelledImages
-    metric: Metric
+    metric: Metric | None
     postprocess: PostprocessSpec
     limit: int | None = None
 
     def score(self, predictor: Predictor, *, progress: Callable[[int, int], None] | None) -> dict[str, float]:
-        """All metrics of a model; for detection with the thresholds of scoring."""
+        """All metrics of a model, for detection with the thresholds of scoring; none where there is no metric."""
+        if self.metric is None:
+            return {}
         scored = predictor.with_postprocess(self.postprocess)
         return evaluate(scored, self.dataset, self.metric, progress=progress, limit=self.limit)
 
@@ -206,6 +208,8 @@ def _metric_problems(verdict: Verdict, reference: Reference, budget: float) -> l
     if verdict.failure is not None:
         return [f"it cannot be scored: {verdict.failure}"]
     primary = reference.primary
+    if primary is None:
+        return []
     expected, found = reference.metrics[primary], verdict.metrics[primary]
     loss = expected - found
     if loss <= budget + _ROUNDING:

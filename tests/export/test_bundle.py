@@ -10,6 +10,7 @@ import pytest
 
 from cvforge.errors import ConfigError, ExportBudgetError, ExportError, RunExistsError, StorageError
 from cvforge.export import bundle as bundle_module
+from cvforge.export import source as source_module
 from cvforge.export.bundle import ExportReport, export_bundle
 from cvforge.export.formats import FORMATS
 from cvforge.export.onnx import write_onnx
@@ -171,7 +172,7 @@ def test_an_existing_bundle_is_refused_before_anything_is_converted(
     def never(*_arguments: object) -> None:
         raise AssertionError("converted although the folder is taken")
 
-    monkeypatch.setattr(bundle_module, "trace", never)
+    monkeypatch.setattr(source_module, "trace", never)
     with pytest.raises(RunExistsError, match="holds a bundle already; .*--force"):
         export_tiny(Task.CLASSIFICATION, tmp_path)
 

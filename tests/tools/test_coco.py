@@ -61,7 +61,8 @@ class KnowsTheTruth:
     """Says of each image what its annotations say, crowds left out."""
 
     def __init__(self, dataset: object) -> None:
-        self.manifest = SimpleNamespace(task=Task.DETECTION, labels=dataset.labels)
+        kind = SimpleNamespace(kind="detection_nms")
+        self.manifest = SimpleNamespace(task=Task.DETECTION, labels=dataset.labels, postprocess=kind)
         self._truths = {dataset[i].image_bgr.tobytes(): dataset.truth(i) for i in range(len(dataset))}
 
     def with_postprocess(self, _spec: object) -> KnowsTheTruth:

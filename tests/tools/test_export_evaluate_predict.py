@@ -233,9 +233,10 @@ def test_a_budget_of_the_command_line_holds(tool: Run, trained: Path, tmp_path: 
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize("name", ["export", "evaluate", "predict", "demo"])
-def test_help_teaches_without_importing_torch(name: str) -> None:
-    code = f"import runpy, sys; sys.argv = ['{name}.py', '--help']\n"
+@pytest.mark.parametrize("command", ["export", "export import", "evaluate", "predict", "demo"])
+def test_help_teaches_without_importing_torch(command: str) -> None:
+    name, *words = command.split()
+    code = f"import runpy, sys; sys.argv = {[f'{name}.py', *words, '--help']}\n"
     code += f"try: runpy.run_path('tools/{name}.py', run_name='__main__')\n"
     code += "except SystemExit as end: assert end.code == 0\nassert 'torch' not in sys.modules"
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
