@@ -28,6 +28,7 @@ def test_every_runnable_config_opens_with_what_it_is_its_result_and_its_command(
     assert lines[0] == f"# {header(CONFIGS / f'{name}.yaml')}"
     assert len(lines[0]) > 30
     assert lines[1].startswith("# measured: ")
+    assert "not yet" not in lines[1]
     assert lines[2].startswith(f"# python tools/train.py --config {name}.yaml")
     assert not lines[3].startswith("#")
 
