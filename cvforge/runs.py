@@ -118,8 +118,8 @@ class Run:
     def _data_record(self) -> dict[str, Any]:
         try:
             record = json.loads(self.data.read_text(encoding="utf-8"))
-            fingerprints = dict(record.get("fingerprints", {}))
-            return {"labels": record["labels"], "task": record["task"], "fingerprints": fingerprints}
+            found = {"labels": record["labels"], "task": record["task"]}
+            return found | {"fingerprints": dict(record.get("fingerprints", {}))}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.data}: cannot be read ({error}); is {self.dir} a complete run folder?"

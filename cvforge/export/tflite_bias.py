@@ -10,13 +10,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
 
 from cvforge.export.tflite_graph import Graph, to_bytes
-from cvforge.export.tflite_tensors import read_tensors
+from cvforge.export.tflite_tensors import channel_means, read_tensors
 
 BIAS_INPUT = 2
 INT32 = 2  # TensorType of the format
@@ -38,18 +37,24 @@ def correct_biases(model: Any, *, source: Path, names: Sequence[str], inputs_u8:
     wanted = _means(read_tensors(source, inputs_u8, set(names)))
     number_of = {graph.name(number): number for number in range(len(graph.subgraph.operators))}
     corrected = 0
-    with TemporaryDirectory(prefix="cvforge-bias-") as folder:
-        draft = Path(folder) / "draft.tflite"
-        for name in names:
-            bias = _bias(graph, number_of.get(name))
-            if bias is None or name not in wanted:
-                continue
-            draft.write_bytes(to_bytes(model))
-            found = _means(read_tensors(draft, inputs_u8, {name}))
-            if name in found:
-                _shift(model.buffers[bias.buffer], wanted[name] - found[name], np.asarray(bias.quantization.scale))
-                corrected += 1
+    for name in names:
+        bias = _bias(graph, number_of.get(name))
+        if bias is None or name not in wanted:
+            continue
+        tensor = int(graph.subgraph.operators[number_of[name]].outputs[0])
+        found = channel_means(_with_output(model, tensor), inputs_u8, tensor)
+        _shift(model.buffers[bias.buffer], wanted[name] - found, np.asarray(bias.quantization.scale))
+        corrected += 1
     return corrected
+
+
+def _with_output(model: Any, tensor: int) -> bytes:
+    """The file with one more output."""
+    outputs = model.subgraphs[0].outputs
+    model.subgraphs[0].outputs = [*outputs, tensor]
+    content = to_bytes(model)
+    model.subgraphs[0].outputs = outputs
+    return content
 
 
 def _bias(graph: Graph, number: int | None) -> Any:

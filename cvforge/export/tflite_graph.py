@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+import numpy as np
+
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 MIN_WEIGHTS = 1024  # bytes; a smaller matrix is arithmetic, such as the mean over a distribution of distances
 LEAKY_RELU_INT8_VERSION = 2
@@ -148,6 +150,9 @@ def to_bytes(model: Any) -> bytes:
             # The format asks it of the contents of tensors, which are bytes; the object form forgets it.
             return super().StartVector(elemSize, numElems, BUFFER_ALIGNMENT if elemSize == 1 else alignment)
 
+    for buffer in model.buffers:
+        if buffer.data is not None:  # the quantiser leaves lists, which are packed number by number: seconds a megabyte
+            buffer.data = np.asarray(buffer.data, np.uint8)
     builder = SharingBuilder()
     builder.Finish(model.Pack(builder), FILE_IDENTIFIER)
     return bytes(builder.Output())
