@@ -187,6 +187,20 @@ def test_bad_input_ends_with_its_code_and_a_message(
     assert "Traceback" not in err
 
 
+@pytest.mark.parametrize(
+    ("place", "words"),
+    [("missing/a.json", "lies in missing, and there is no such folder"), ("photos", "photos is a folder")],
+)
+@pytest.mark.parametrize("option", ["--json", "--detections"])
+def test_a_file_that_cannot_be_written_is_refused_before_the_work(
+    tool: Run, photos: Path, capsys: pytest.CaptureFixture[str], option: str, place: str, words: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        tool("evaluate", "run", option, place)
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err
+
+
 def test_a_damaged_checkpoint_is_named(tool: Run, trained: Path, tmp_path: Path) -> None:
     copy = tmp_path / "run"
     shutil.copytree(trained, copy)
