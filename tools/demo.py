@@ -91,6 +91,7 @@ def _render(clip: Path) -> None:
 def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) -> None:
     from cvforge.commands.terminal import rows_table, stdout_console
     from cvforge.export.measurements import read_measurements
+    from cvforge.runs import open_run
     from cvforge_edge.manifest import CHECKPOINT, read_manifest
 
     manifest = read_manifest(bundle)
@@ -98,23 +99,24 @@ def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) ->
     scores = {entry.subject: entry.values for entry in manifest.metrics}
     rows = [
         ("network before training", f"{_untrained_score(run):.3f}", "", "", ""),
-        ("checkpoint (PyTorch)", f"{scores[CHECKPOINT][SCORE]:.3f}", f"{scores[CHECKPOINT]['map']:.3f}", "", ""),
     ]
-    for model in manifest.models:
-        rows.append(
-            (
-                model.path,
-                f"{scores[model.path][SCORE]:.3f}",
-                f"{scores[model.path]['map']:.3f}",
-                f"{model.size_bytes / 1e6:.2f}",
-                f"{latency_ms[model.path]:.1f}",
-            )
+    sizes = {CHECKPOINT: open_run(run).best_checkpoint.stat().st_size}
+    sizes |= {model.path: model.size_bytes for model in manifest.models}
+    rows += [
+        (
+            "checkpoint (PyTorch)" if subject == CHECKPOINT else subject,
+            f"{scores[subject][SCORE]:.3f}",
+            f"{scores[subject]['map']:.3f}",
+            f"{size_bytes / 1e6:.2f}",
+            f"{latency_ms[subject]:.1f}",
         )
+        for subject, size_bytes in sizes.items()
+    ]
     print()
     table = rows_table("what came of it, on validation images", ("", SCORE, "map", "MB", "ms an image"), rows)
     stdout_console().print(table)
     images = json.loads(checkpoint_json.read_text(encoding="utf-8"))["images"]
-    print(f"scores on {images} images; times of the network alone on one thread")
+    print(f"scores on {images} images; times of the network alone on one thread; a checkpoint also holds the optimiser")
     print(f"contact sheet:  {run / 'predictions.png'}")
     print(f"annotated clip: {annotated}")
     print(f"bundle:         {bundle} (read {bundle / 'model_card.md'})")
