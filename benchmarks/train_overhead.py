@@ -57,8 +57,7 @@ class Stopwatch(pl.Callback):
         self.ends_s.append(self.clock())
 
 
-def main() -> None:
-    """Measure and print."""
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--config", default="det_demo.yaml")
     parser.add_argument("--batches", type=int, default=20)
@@ -66,7 +65,12 @@ def main() -> None:
     parser.add_argument("--clock", choices=CLOCKS, default="wall")
     parser.add_argument("--json", type=Path, help="write the numbers here too")
     parser.add_argument("overrides", nargs="*")
-    arguments = parser.parse_intermixed_args()
+    return parser
+
+
+def main() -> None:
+    """Measure and print."""
+    arguments = _parser().parse_intermixed_args()
     config = load(arguments.config, ["data.num_workers=0", *arguments.overrides])
     trainer = config.trainer
     hardware = choose_hardware(
