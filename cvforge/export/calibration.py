@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Set
 from typing import Any, Protocol
 
 import numpy as np
@@ -44,15 +44,15 @@ def choose_calibration(dataset: HasTruth, count: int, *, seed: int = 0) -> list[
     for index in reversed(classes):  # the last of a list is taken first
         for class_id in classes[index]:
             waiting.setdefault(class_id, []).append(index)
-    chosen: list[int] = []
+    chosen: set[int] = set()
     shown = dict.fromkeys(sorted(waiting), 0)
     while len(chosen) < count:
         class_id = min(shown, key=lambda c: shown[c])
-        index = _next(waiting[class_id], set(chosen))
+        index = _next(waiting[class_id], chosen)
         if index is None:
             del shown[class_id]
             continue
-        chosen.append(index)
+        chosen.add(index)
         for other in classes[index]:
             if other in shown:
                 shown[other] += 1
@@ -68,7 +68,7 @@ def classes_seen(truth: Detections | ClassLabel | SegmentationMap) -> tuple[int,
     return found or (NO_OBJECT,)
 
 
-def _next(waiting: list[int], taken: Sequence[int] | set[int]) -> int | None:
+def _next(waiting: list[int], taken: Set[int]) -> int | None:
     while waiting:
         index = waiting.pop()
         if index not in taken:

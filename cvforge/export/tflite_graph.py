@@ -29,6 +29,7 @@ class Graph:
     def __init__(self, model: Any) -> None:
         self.model = model
         self.subgraph = model.subgraphs[0]
+        self._kinds = _operator_names()
         self.readers: dict[int, list[int]] = {}
         self.writer: dict[int, int] = {}
         for number, operator in enumerate(self.subgraph.operators):
@@ -39,11 +40,9 @@ class Graph:
 
     def kind(self, number: int) -> str:
         """Name of an operator's type, such as `CONV_2D`."""
-        from ai_edge_litert import schema_py_generated as schema
-
         code = self.model.operatorCodes[self.subgraph.operators[number].opcodeIndex]
         value = max(code.builtinCode, code.deprecatedBuiltinCode)
-        return _names(schema.BuiltinOperator).get(value, str(value))
+        return self._kinds.get(value, str(value))
 
     def name(self, number: int) -> str:
         """Name of an operator: that of its first output."""
@@ -125,8 +124,11 @@ def _short(name: str) -> str:
     return "/".join(word for word in kept if word) or "output"
 
 
-def _names(table: type) -> dict[int, str]:
-    return {value: name for name, value in vars(table).items() if not name.startswith("_")}
+def _operator_names() -> dict[int, str]:
+    """Number of each operator type in the format -> its name."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    return {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
 
 
 def to_bytes(model: Any) -> bytes:
