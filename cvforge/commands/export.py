@@ -20,13 +20,14 @@ from cvforge.config.schema import Config
 from cvforge.environment import REPOSITORY, git_state
 from cvforge.errors import ConfigError
 from cvforge.evaluation import spread_indices
-from cvforge.export.bundle import ExportReport, export_bundle
+from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.calibration import calibration_inputs
 from cvforge.export.folder import check_target
 from cvforge.export.formats import INT8
 from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
 from cvforge.export.plan import ExportPlan
 from cvforge.export.score_tables import comparison_rows, file_rows
+from cvforge.export.source import network_source
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
 from cvforge_edge.manifest import name_problems
@@ -86,7 +87,7 @@ def export_run(request: ExportRequest) -> ExportReport:
     """Make a verified bundle of a run, with progress on the terminal.
 
     Raises:
-        CVForgeError: see `cvforge.export.bundle.export_bundle`; also when the request or the run is wrong.
+        CVForgeError: see `cvforge.export.bundle.write_bundle`; also when the request or the run is wrong.
     """
     run = require_run(request.run)
     config = run_config(run, request.overrides, sections=SECTIONS)
@@ -120,8 +121,8 @@ def export_run(request: ExportRequest) -> ExportReport:
     )
     calibration = _calibration(config, plan)
     with stage_bars() as stages:
-        return export_bundle(
-            net,
+        return write_bundle(
+            network_source(net),
             scoring,
             plan,
             target=target,

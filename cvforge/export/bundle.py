@@ -9,25 +9,24 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
-from torch import nn
 
 from cvforge.export.checkpoint import measure_checkpoint
 from cvforge.export.folder import whole_folder
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.golden import choose_golden
-from cvforge.export.int8_files import Int8File, Int8Maker, int8_measurements, int8_provenance
+from cvforge.export.int8_files import Int8File, int8_measurements, int8_provenance, make_int8
+from cvforge.export.judge import Judge
 from cvforge.export.measurements import write_measurements
 from cvforge.export.model_card import model_card
 from cvforge.export.plan import ExportPlan
 from cvforge.export.sign import SigningKey, sign_bundle
-from cvforge.export.source import Source, file_name, float_precisions, network_source
+from cvforge.export.source import Source, float_precisions
 from cvforge.export.stages import Stages
-from cvforge.export.verify import Reference, Scoring, Verdict, judge, require_budget
-from cvforge_edge.backends import open_backend
-from cvforge_edge.bundle import describe_file, describe_model, open_bundle, open_bundle_to_sign
+from cvforge.export.verify import Reference, Scoring, Verdict, require_budget
+from cvforge_edge.bundle import describe_file, open_bundle, open_bundle_to_sign
 from cvforge_edge.golden import GOLDEN_FOLDER, write_golden
 from cvforge_edge.interval import ScoreInterval
-from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, ModelFile, write_manifest
+from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, write_manifest
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
 
@@ -51,34 +50,6 @@ class ExportReport:
     reference: Reference
     verdicts: tuple[Verdict, ...]
     int8: tuple[Int8File, ...] = ()
-
-
-def export_bundle(
-    net: nn.Module,
-    scoring: Scoring,
-    plan: ExportPlan,
-    *,
-    target: Path,
-    replace_existing: bool,
-    stages: Stages,
-    calibration: Sequence[np.ndarray] = (),
-    keys: Sequence[SigningKey] = (),
-) -> ExportReport:
-    """Convert a trained network of the contract into a bundle; see `write_bundle`.
-
-    Raises:
-        ExportError: the network cannot be converted.
-    """
-    return write_bundle(
-        network_source(net),
-        scoring,
-        plan,
-        target=target,
-        replace_existing=replace_existing,
-        stages=stages,
-        calibration=calibration,
-        keys=keys,
-    )
 
 
 def write_bundle(
@@ -118,19 +89,16 @@ def write_bundle(
         float_files = source.write(draft, Path(scratch), plan, stages)
         checkpoint = Predictor(source.backend, plan.manifest())
         reference = measure_checkpoint(checkpoint, scoring, stages=stages)
-        verdicts = [
-            _judged(model, draft, plan, reference=reference, scoring=scoring, stages=stages)
-            for model in _float_models(draft, plan)
-        ]
-        maker = Int8Maker(plan, calibration, Path(scratch), draft)
+        judge = Judge(draft, plan, reference, scoring, stages)
+        verdicts = [judge.verdict(name, precision) for name, precision in _float_files(plan)]
         int8 = tuple(
-            maker.make(name, file, reference=reference, scoring=scoring, stages=stages)
+            make_int8(name, file, calibration=calibration, scratch=Path(scratch), judge=judge)
             for name, file in float_files.items()
         )
         verdicts = sorted([*verdicts, *(file.verdict for file in int8)], key=_preference)
         require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
         stages("golden vectors, model card, self-test")
-        predictors = {verdict.model: stack.enter_context(_load(verdict.model, draft, plan)) for verdict in verdicts}
+        predictors = {verdict.model: stack.enter_context(judge.load(verdict.model)) for verdict in verdicts}
         items, tolerances = choose_golden(scoring.dataset, checkpoint, predictors, count=plan.golden_images)
         golden_files = write_golden(draft / GOLDEN_FOLDER, items, tolerances)
         made = {**plan.provenance, **int8_provenance(int8, len(calibration))}
@@ -146,31 +114,13 @@ def write_bundle(
     return ExportReport(target, manifest, reference, tuple(verdicts), int8)
 
 
-def _float_models(draft: Path, plan: ExportPlan) -> list[ModelFile]:
-    return [
-        describe_model(draft, file_name(name, precision), format=name, precision=precision)
-        for name in FORMATS
-        if name in plan.formats
-        for precision in float_precisions(plan)
-    ]
-
-
-def _judged(
-    model: ModelFile, draft: Path, plan: ExportPlan, *, reference: Reference, scoring: Scoring, stages: Stages
-) -> Verdict:
-    with _load(model, draft, plan) as predictor:
-        progress = stages(f"score {model.path}")
-        return judge(model, predictor, reference=reference, scoring=scoring, progress=progress)
+def _float_files(plan: ExportPlan) -> list[tuple[str, str]]:
+    return [(name, precision) for name in FORMATS if name in plan.formats for precision in float_precisions(plan)]
 
 
 def _preference(verdict: Verdict) -> tuple[int, int]:
     """The order of a manifest: a device takes the first file that it can run."""
     return list(FORMATS).index(verdict.model.format), PRECISIONS.index(verdict.model.precision)
-
-
-def _load(model: ModelFile, draft: Path, plan: ExportPlan) -> Predictor:
-    backend = open_backend(FORMATS[model.format].runtime, draft / model.path, threads=1)
-    return Predictor(backend, plan.manifest())
 
 
 def _write_texts(

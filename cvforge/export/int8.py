@@ -55,7 +55,7 @@ def write_within_budget(
     quantiser: Quantiser,
     target: Path,
     *,
-    loss_of: Callable[[Path], float],
+    loss: Callable[[], float],
     budget: float,
     max_float_layers: int,
 ) -> Int8Search:
@@ -64,17 +64,17 @@ def write_within_budget(
     Args:
         quantiser: of the float file.
         target: the file.
-        loss_of: scores a file in its real runtime.
+        loss: scores the file in its real runtime.
         budget: how much may be lost.
         max_float_layers: where to give up; the file is then over budget, as the last trial says.
     """
     quantiser.write(target)
-    trials = [Trial((), loss_of(target))]
+    trials = [Trial((), loss())]
     noise = quantiser.noise(target)
     for count in range(1, min(max_float_layers, len(noise)) + 1):
         if trials[-1].loss <= budget:
             break
         float_layers = tuple(layer.name for layer in noise[:count])
         quantiser.write(target, float_layers=float_layers)
-        trials.append(Trial(float_layers, loss_of(target)))
+        trials.append(Trial(float_layers, loss()))
     return Int8Search(tuple(noise), tuple(trials))

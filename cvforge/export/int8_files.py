@@ -10,13 +10,9 @@ import numpy as np
 
 from cvforge.export.formats import FORMATS, INT8
 from cvforge.export.int8 import Int8Search, write_within_budget
-from cvforge.export.plan import ExportPlan
+from cvforge.export.judge import Judge
 from cvforge.export.source import file_name
-from cvforge.export.stages import Stages
-from cvforge.export.verify import Reference, Scoring, Verdict, judge
-from cvforge_edge.backends import open_backend
-from cvforge_edge.bundle import describe_model
-from cvforge_edge.predictor import Predictor
+from cvforge.export.verify import Verdict
 
 UNSCORED = float("inf")
 
@@ -29,61 +25,38 @@ class Int8File:
     search: Int8Search
 
 
-@dataclass(frozen=True)
-class Int8Maker:
-    """Makes the int8 file of any format of one export.
+def make_int8(name: str, source: Path, *, calibration: Sequence[np.ndarray], scratch: Path, judge: Judge) -> Int8File:
+    """The int8 file of one format, within its budget where that can be reached.
 
-    Attributes:
-        plan: budget and limits.
+    Args:
+        name: in `FORMATS`.
+        source: the fp32 file.
         calibration: prepared training images (h, w, 3) uint8.
         scratch: an existing folder for intermediate files.
-        draft: the folder that the files go to.
+        judge: of the export; its folder gets the file.
     """
+    folder = scratch / name
+    folder.mkdir()
+    judge.stages(f"measure ranges for {name} int8 on {len(calibration)} training images")
+    quantiser = FORMATS[name].quantiser(source, calibration, folder)
+    reference = judge.reference
+    verdicts: list[Verdict] = []
 
-    plan: ExportPlan
-    calibration: Sequence[np.ndarray]
-    scratch: Path
-    draft: Path
+    def loss() -> float:
+        verdicts.append(judge.verdict(name, INT8))
+        if reference.primary is None:
+            return 0.0  # without truth nothing can be seen to be lost, so no layer goes back
+        found = verdicts[-1].metrics.get(reference.primary)
+        return UNSCORED if found is None else reference.metrics[reference.primary] - found
 
-    def make(self, name: str, source: Path, *, reference: Reference, scoring: Scoring, stages: Stages) -> Int8File:
-        """The int8 file of one format, within its budget where that can be reached.
-
-        Args:
-            name: in `FORMATS`.
-            source: the fp32 file.
-            reference: the checkpoint.
-            scoring: the same as for the checkpoint.
-            stages: shows progress.
-        """
-        folder = self.scratch / name
-        folder.mkdir()
-        stages(f"measure ranges for {name} int8 on {len(self.calibration)} training images")
-        quantiser = FORMATS[name].quantiser(source, self.calibration, folder)
-        target = self.draft / file_name(name, INT8)
-        verdicts: list[Verdict] = []
-
-        def loss_of(path: Path) -> float:
-            verdicts.append(self._judge(name, path, reference=reference, scoring=scoring, stages=stages))
-            if reference.primary is None:
-                return 0.0  # without truth nothing can be seen to be lost, so no layer goes back
-            found = verdicts[-1].metrics.get(reference.primary)
-            return UNSCORED if found is None else reference.metrics[reference.primary] - found
-
-        search = write_within_budget(
-            quantiser,
-            target,
-            loss_of=loss_of,
-            budget=self.plan.metric_budget[INT8],
-            max_float_layers=self.plan.max_float_layers,
-        )
-        return Int8File(replace(verdicts[-1], float_layers=search.float_layers), search)
-
-    def _judge(self, name: str, path: Path, *, reference: Reference, scoring: Scoring, stages: Stages) -> Verdict:
-        model = describe_model(self.draft, path.name, format=name, precision=INT8)
-        backend = open_backend(FORMATS[name].runtime, path, threads=1)
-        with Predictor(backend, self.plan.manifest()) as predictor:
-            progress = stages(f"score {path.name}")
-            return judge(model, predictor, reference=reference, scoring=scoring, progress=progress)
+    search = write_within_budget(
+        quantiser,
+        judge.draft / file_name(name, INT8),
+        loss=loss,
+        budget=judge.plan.metric_budget[INT8],
+        max_float_layers=judge.plan.max_float_layers,
+    )
+    return Int8File(replace(verdicts[-1], float_layers=search.float_layers), search)
 
 
 def int8_provenance(files: Sequence[Int8File], calibration_images: int) -> Mapping[str, object]:

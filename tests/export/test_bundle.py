@@ -11,9 +11,10 @@ import pytest
 from cvforge.errors import ConfigError, ExportBudgetError, ExportError, RunExistsError, StorageError
 from cvforge.export import bundle as bundle_module
 from cvforge.export import source as source_module
-from cvforge.export.bundle import ExportReport, export_bundle
+from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.formats import FORMATS
 from cvforge.export.onnx import write_onnx
+from cvforge.export.source import network_source
 from cvforge.export.wrap import TracedGraph, trace
 from cvforge_edge.bundle import open_bundle
 from cvforge_edge.manifest import CHECKPOINT
@@ -194,8 +195,8 @@ def test_an_eager_only_net_says_why_it_cannot_be_exported(tmp_path: Path) -> Non
     net = tiny_net(Task.DETECTION)
     net.export_blocker = "its number of boxes depends on the image"
     with pytest.raises(ExportError, match="TinyDetector cannot be exported: its number of boxes depends on the image"):
-        export_bundle(
-            net,
+        write_bundle(
+            network_source(net),
             tiny_scoring(Task.DETECTION),
             tiny_plan(Task.DETECTION),
             target=tmp_path / "bundle",

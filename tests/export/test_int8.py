@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -97,7 +98,9 @@ def loss(path: Path) -> float:
 
 def test_layers_go_back_to_float_one_by_one_until_the_budget_holds(tmp_path: Path) -> None:
     quantiser = Recorded()
-    found = write_within_budget(quantiser, tmp_path / "m", loss_of=loss, budget=0.025, max_float_layers=9)
+    found = write_within_budget(
+        quantiser, tmp_path / "m", loss=partial(loss, tmp_path / "m"), budget=0.025, max_float_layers=9
+    )
     assert quantiser.asked == [(), ("x",), ("x", "y")]
     assert found.float_layers == ("x", "y")
     assert [trial.loss for trial in found.trials] == pytest.approx([0.06, 0.04, 0.02])
@@ -106,10 +109,15 @@ def test_layers_go_back_to_float_one_by_one_until_the_budget_holds(tmp_path: Pat
 
 def test_a_file_within_its_budget_has_every_layer_in_int8(tmp_path: Path) -> None:
     assert (
-        write_within_budget(Recorded(), tmp_path / "m", loss_of=loss, budget=0.1, max_float_layers=9).float_layers == ()
+        write_within_budget(
+            Recorded(), tmp_path / "m", loss=partial(loss, tmp_path / "m"), budget=0.1, max_float_layers=9
+        ).float_layers
+        == ()
     )
 
 
 def test_the_search_ends_where_it_was_told_to_and_says_what_is_still_lost(tmp_path: Path) -> None:
-    found = write_within_budget(Recorded(), tmp_path / "m", loss_of=loss, budget=0.0, max_float_layers=1)
+    found = write_within_budget(
+        Recorded(), tmp_path / "m", loss=partial(loss, tmp_path / "m"), budget=0.0, max_float_layers=1
+    )
     assert found.trials[-1].loss == pytest.approx(0.04)

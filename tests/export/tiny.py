@@ -10,9 +10,10 @@ import numpy as np
 import torch
 from torch import nn
 
-from cvforge.export.bundle import ExportReport, export_bundle
+from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.plan import ExportPlan
 from cvforge.export.sign import SigningKey
+from cvforge.export.source import network_source
 from cvforge.export.verify import Scoring
 from cvforge.metrics.classification import TopKAccuracy
 from cvforge.metrics.detection import MeanAveragePrecision
@@ -216,8 +217,8 @@ def export_tiny(
     calibration: Sequence[np.ndarray] = (),
     keys: Sequence[SigningKey] = (),
 ) -> ExportReport:
-    return export_bundle(
-        tiny_net(task),
+    return write_bundle(
+        network_source(tiny_net(task)),
         tiny_scoring(task),
         plan or tiny_plan(task),
         target=target,
