@@ -27,7 +27,7 @@ from cvforge.export.formats import INT8
 from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
 from cvforge.export.plan import ExportPlan
 from cvforge.export.score_tables import comparison_rows, file_rows
-from cvforge.export.source import network_source
+from cvforge.export.source import Source, network_source
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
 from cvforge_edge.manifest import name_problems
@@ -83,6 +83,23 @@ class ExportRequest:
     overrides: tuple[str, ...] = ()
 
 
+@dataclass(frozen=True)
+class RunExport:
+    """A run, ready to be exported.
+
+    Attributes:
+        source: its network.
+        scoring: the validation images.
+        plan: what the config and the user ask for.
+        calibration: prepared training images (h, w, 3) uint8 where int8 files are asked for.
+    """
+
+    source: Source
+    scoring: Scoring
+    plan: ExportPlan
+    calibration: list[np.ndarray]
+
+
 def export_run(request: ExportRequest) -> ExportReport:
     """Make a verified bundle of a run, with progress on the terminal.
 
@@ -91,14 +108,33 @@ def export_run(request: ExportRequest) -> ExportReport:
     """
     run = require_run(request.run)
     config = run_config(run, request.overrides, sections=SECTIONS)
-    name = request.name or config.run.name
-    target = bundle_target(name, request.output, replace_existing=request.force)
+    target = bundle_target(request.name or config.run.name, request.output, replace_existing=request.force)
     keys = open_keys(request.keys)  # before hours of work
+    prepared = prepare_export(run, config, request)
+    with stage_bars() as stages:
+        return write_bundle(
+            prepared.source,
+            prepared.scoring,
+            prepared.plan,
+            target=target,
+            replace_existing=request.force,
+            stages=stages,
+            calibration=prepared.calibration,
+            keys=keys,
+        )
+
+
+def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExport:
+    """The network, the images and the plan of an export; writes nothing.
+
+    Raises:
+        CVForgeError: the checkpoint, the data or the request are wrong.
+    """
     net = build.load_net(run, request.checkpoint, config=config)
     dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
     scored = len(spread_indices(len(dataset), request.limit))
     plan = ExportPlan(
-        name=name,
+        name=request.name or config.run.name,
         task=Task(config.task),
         labels=run.labels,
         preprocess=build.build_preprocess(config),
@@ -119,18 +155,7 @@ def export_run(request: ExportRequest) -> ExportReport:
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
     )
-    calibration = _calibration(config, plan)
-    with stage_bars() as stages:
-        return write_bundle(
-            network_source(net),
-            scoring,
-            plan,
-            target=target,
-            replace_existing=request.force,
-            stages=stages,
-            calibration=calibration,
-            keys=keys,
-        )
+    return RunExport(network_source(net), scoring, plan, _calibration(config, plan))
 
 
 def _calibration(config: Config, plan: ExportPlan) -> list[np.ndarray]:

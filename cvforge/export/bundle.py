@@ -86,16 +86,11 @@ def write_bundle(
         tempfile.TemporaryDirectory(prefix="cvforge-export-") as scratch,
         contextlib.ExitStack() as stack,
     ):
-        float_files = source.write(draft, Path(scratch), plan, stages)
         checkpoint = Predictor(source.backend, plan.manifest())
-        reference = measure_checkpoint(checkpoint, scoring, stages=stages)
-        judge = Judge(draft, plan, reference, scoring, stages)
-        verdicts = [judge.verdict(name, precision) for name, precision in _float_files(plan)]
-        int8 = tuple(
-            make_int8(name, file, calibration=calibration, scratch=Path(scratch), judge=judge)
-            for name, file in float_files.items()
+        judge, verdicts, int8 = write_and_judge(
+            source, scoring, plan, folder=draft, scratch=Path(scratch), stages=stages, calibration=calibration
         )
-        verdicts = sorted([*verdicts, *(file.verdict for file in int8)], key=_preference)
+        reference = judge.reference
         require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
         stages("golden vectors, model card, self-test")
         predictors = {verdict.model: stack.enter_context(judge.load(verdict.model)) for verdict in verdicts}
@@ -112,6 +107,44 @@ def write_bundle(
             sign_bundle(open_bundle_to_sign(draft), keys, replace=False)
     write_measurements(target, {**_measured(reference, verdicts), **int8_measurements(int8)})
     return ExportReport(target, manifest, reference, tuple(verdicts), int8)
+
+
+def write_and_judge(
+    source: Source,
+    scoring: Scoring,
+    plan: ExportPlan,
+    *,
+    folder: Path,
+    scratch: Path,
+    stages: Stages,
+    calibration: Sequence[np.ndarray] = (),
+) -> tuple[Judge, list[Verdict], tuple[Int8File, ...]]:
+    """Write the model files of a plan and measure each, whatever it loses.
+
+    Args:
+        source: the network, and how its files are written.
+        scoring: images, and how files are scored on them.
+        plan: what to make.
+        folder: gets the files.
+        scratch: an existing folder for intermediate files.
+        stages: shows progress.
+        calibration: as for `write_bundle`.
+
+    Returns:
+        Who measured them, a verdict for each in the order of a manifest, and how the int8 files were found.
+
+    Raises:
+        ExportError: the network cannot be converted.
+    """
+    float_files = source.write(folder, scratch, plan, stages)
+    reference = measure_checkpoint(Predictor(source.backend, plan.manifest()), scoring, stages=stages)
+    judge = Judge(folder, plan, reference, scoring, stages)
+    verdicts = [judge.verdict(name, precision) for name, precision in _float_files(plan)]
+    int8 = tuple(
+        make_int8(name, file, calibration=calibration, scratch=scratch, judge=judge)
+        for name, file in float_files.items()
+    )
+    return judge, sorted([*verdicts, *(file.verdict for file in int8)], key=_preference), int8
 
 
 def _float_files(plan: ExportPlan) -> list[tuple[str, str]]:
