@@ -18,7 +18,9 @@ def test_result_lies_in_channels_last_order_without_a_copy():
 
 def test_values_come_from_the_pretrained_configuration_of_the_backbone():
     lite = normalise_for("tf_efficientnet_lite0")
-    torch.testing.assert_close(lite.shift, torch.full((3,), -1.0))
-    torch.testing.assert_close(lite.scale, torch.full((3,), 2 / 255))
+    torch.testing.assert_close(lite.shift.flatten(), torch.full((3,), -1.0))
+    torch.testing.assert_close(lite.scale.flatten(), torch.full((3,), 2 / 255))
     resnet = normalise_for("resnet18")
-    torch.testing.assert_close(resnet.shift, -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225]))
+    torch.testing.assert_close(
+        resnet.shift.flatten(), -torch.tensor([0.485, 0.456, 0.406]) / torch.tensor([0.229, 0.224, 0.225])
+    )
