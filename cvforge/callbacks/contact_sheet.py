@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from cvforge.data.types import Sample
 from cvforge.errors import StorageError
-from cvforge_edge.draw import contact_sheet, draw_prediction
+from cvforge_edge.draw import CELL_HW, contact_sheet, draw_detections, draw_prediction
 from cvforge_edge.types import ClassLabel, ClassScores, Detections, Prediction, SegmentationMap, Truth
 
 PAIRS_IN_A_ROW = 2
@@ -32,10 +32,12 @@ def draw_contact_sheet(samples: Sequence[Sample], predict: Predict, *, labels: S
     pictures, captions = [], []
     for sample in samples:
         prediction = predict(sample.image_bgr)
-        pictures.append(draw_prediction(sample.image_bgr, _drawable(sample.truth, len(labels)), labels=labels))
-        pictures.append(draw_prediction(sample.image_bgr, prediction, labels=labels))
+        pictures.append(_truth_picture(sample, labels))
+        pictures.append(_model_picture(sample.image_bgr, prediction, labels))
         name = Path(sample.image_id).name
-        captions += [f"truth: {_summary(sample.truth, labels)}  ({name})", f"model: {_summary(prediction, labels)}"]
+        verdict = ", wrong" if _is_wrong(sample.truth, prediction) else ""
+        captions.append(f"truth: {_summary(sample.truth, labels)}  ({name})")
+        captions.append(f"model: {_summary(prediction, labels)}{verdict}")
     return contact_sheet(pictures, columns=2 * PAIRS_IN_A_ROW, captions=captions)
 
 
@@ -52,12 +54,31 @@ def write_png(image_bgr: npt.NDArray[np.uint8], path: Path) -> None:
         raise StorageError(f"{path}: the picture cannot be written ({error}); free space") from error
 
 
-def _drawable(truth: Truth, num_classes: int) -> Prediction:
-    if not isinstance(truth, ClassLabel):
-        return truth
-    probs = np.zeros(num_classes, np.float32)
-    probs[truth.class_id] = 1
-    return ClassScores(probs)
+def _truth_picture(sample: Sample, labels: Sequence[str]) -> npt.NDArray[np.uint8]:
+    truth = sample.truth
+    if isinstance(truth, ClassLabel):
+        return sample.image_bgr  # the caption says its class
+    if isinstance(truth, Detections):
+        return draw_detections(sample.image_bgr, truth, labels=labels, scores=False)
+    return draw_prediction(sample.image_bgr, truth, labels=labels)
+
+
+def _model_picture(
+    image_bgr: npt.NDArray[np.uint8], prediction: Prediction, labels: Sequence[str]
+) -> npt.NDArray[np.uint8]:
+    if isinstance(prediction, ClassScores):  # enlarged before text comes onto it, which would hide a small picture
+        scale = max(1.0, min(CELL_HW) / max(image_bgr.shape[:2]))
+        size_wh = (round(image_bgr.shape[1] * scale), round(image_bgr.shape[0] * scale))
+        image_bgr = np.asarray(cv2.resize(image_bgr, size_wh, interpolation=cv2.INTER_LINEAR), np.uint8)
+    return draw_prediction(image_bgr, prediction, labels=labels)
+
+
+def _is_wrong(truth: Truth, prediction: Prediction) -> bool:
+    return (
+        isinstance(truth, ClassLabel)
+        and isinstance(prediction, ClassScores)
+        and prediction.top(1)[0][0] != truth.class_id
+    )
 
 
 def _summary(value: Truth | Prediction, labels: Sequence[str]) -> str:
@@ -69,4 +90,4 @@ def _summary(value: Truth | Prediction, labels: Sequence[str]) -> str:
     if isinstance(value, SegmentationMap):
         return f"{len(np.unique(value.class_map))} classes"
     assert isinstance(value, Detections)
-    return f"{len(value)} objects"
+    return f"{len(value)} object{'' if len(value) == 1 else 's'}"

@@ -96,8 +96,17 @@ def draw_prediction(image_bgr: ImageU8, prediction: Prediction, *, labels: Seque
     return draw_classification(image_bgr, prediction, labels=labels)
 
 
-def draw_detections(image_bgr: ImageU8, detections: Detections, *, labels: Sequence[str]) -> ImageU8:
-    """The picture with a box and a label with score for every object, the surest on top."""
+def draw_detections(
+    image_bgr: ImageU8, detections: Detections, *, labels: Sequence[str], scores: bool = True
+) -> ImageU8:
+    """The picture with a box and a label for every object, the surest on top.
+
+    Args:
+        image_bgr: (h, w, 3) uint8.
+        detections: in pixels of this picture.
+        labels: names of the classes, in the order of their ids.
+        scores: whether labels say them; those of the truth mean nothing.
+    """
     canvas = image_bgr.copy()
     style = Style.for_image(*canvas.shape[:2])
     order = np.argsort(-detections.scores, kind="stable")
@@ -109,7 +118,8 @@ def draw_detections(image_bgr: ImageU8, detections: Detections, *, labels: Seque
     for i in order:  # the surest label gets the best place
         class_id = int(detections.class_ids[i])
         track = "" if detections.track_ids is None else f" #{int(detections.track_ids[i])}"
-        text = f"{label_name(labels, class_id)}{track} {detections.scores[i]:.2f}"
+        score = f" {detections.scores[i]:.2f}" if scores else ""
+        text = f"{label_name(labels, class_id)}{track}{score}"
         place = _chip_place(corners[i], text, canvas.shape[:2], taken, style)
         taken.append(place)
         chips.append((place, text, class_color(class_id)))
