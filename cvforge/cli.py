@@ -7,10 +7,15 @@ import logging
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import TextIO
+from typing import TYPE_CHECKING, TextIO
 
 from cvforge.errors import CVForgeError, StorageError
 from cvforge_edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    _StreamHandler = logging.StreamHandler[TextIO]
+else:
+    _StreamHandler = logging.StreamHandler  # takes no type before Python 3.11
 
 INTERRUPTED = 130
 DEBUG_VARIABLE = "CVFORGE_DEBUG"
@@ -57,7 +62,7 @@ def set_up_log(level: int = logging.INFO) -> None:
     log.setLevel(level)
 
 
-class _TerminalHandler(logging.StreamHandler[TextIO]):
+class _TerminalHandler(_StreamHandler):
     """Writes to what sys.stderr is at that moment: progress bars replace it while they draw."""
 
     def __init__(self) -> None:
