@@ -225,7 +225,7 @@ def cost_table(report: ExportReport, beside: Beside) -> Table:
     costs = beside.measured.files
     header = cost_header(costs)
     checkpoint = (_reference_name(report), f"{beside.measured.checkpoint_latency_ms:.1f}", *[""] * (len(header) - 1))
-    title = f"on {beside.measured.machine}: p50 [p95] of the network"
+    title = f"on {beside.measured.machine}: p50 of the network, p95 in brackets"
     return rows_table(title, ("", *header), [checkpoint, *cost_rows(costs)])
 
 

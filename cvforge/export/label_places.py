@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 FONT_SIZE = 8
-GAPS_POINTS = (3, 12, 24, 40, 60, 84)
+GAPS_POINTS = (5, 12, 24, 40, 60, 84)
 """How far from its marker a label is tried, the nearest first."""
 DIRECTIONS = 16
 LEADER_FROM_POINTS = 10

@@ -18,8 +18,9 @@ from cvforge_edge.types import Task
 
 NOISY_LAYERS_SHOWN = 10
 PICTURE_TEXT = (
-    "The front holds the files than which no other is both quicker and better: choose one of them. Bars are the intervals "
-    "of the scores; those of differences, in the table below, are narrower, since all files are scored on the same pictures."
+    "The front holds the files than which no other is both quicker and better. Bars are the intervals of the scores; those "
+    "of differences, in the table below, are narrower, since all files are scored on the same pictures. Where such an "
+    "interval holds 0, the difference may be chance: take the quicker or smaller file."
 )
 COST_TEXT = (
     "Each file ran in processes of its own, which took turns, on a golden image of the bundle. Latencies: half of the runs "

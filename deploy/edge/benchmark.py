@@ -21,10 +21,11 @@ EPILOG = """examples:
   python benchmark.py --bundle bundle --trust /etc/cvforge/trust                    # only what a known key has signed
 
 what is measured, on a golden image of the bundle, each file in a process of its own, in rounds:
-  ms, fastest    the network alone: half of the runs were faster, and [95 %] of them; the number of threads that is fastest
+  1 thread       the network alone: half of the runs were faster, and [95 %] of them
+  best           the same with the number of threads that is fastest
   pipeline       preprocessing, network and postprocessing, one thread
   memory         largest resident memory of the process, one thread, in 1e6 bytes
-  cold start     from the start of the process to its first prediction; the bundle is in the disk cache
+  start          from the start of the process to its first prediction; the bundle is in the disk cache
 
 Run it on a quiet machine, after run_camera.py --self-test: a wrong answer can be quick.
 

@@ -212,9 +212,9 @@ def test_a_spread_is_ordered() -> None:
 def test_the_table_names_the_fastest_number_of_threads_and_what_was_not_measured() -> None:
     costs = {"a.onnx": COST, "bb.onnx": NotMeasured("it crashed")}
     assert text_table(("file", *cost_header(costs)), cost_rows(costs)).splitlines() == [
-        "file     ms, 1 thread      fastest, ms  pipeline, ms  memory, MB  cold start, ms",
-        "-------  ------------  ---------------  ------------  ----------  --------------",
-        "a.onnx      8.0 [9.5]  5.0 (2 threads)    9.0 [10.5]          95             300",
+        "file     1 thread, ms  best (threads)  pipeline, ms  memory, MB  start, ms",
+        "-------  ------------  --------------  ------------  ----------  ---------",
+        "a.onnx      8.0 [9.5]         5.0 (2)    9.0 [10.5]          95        300",
         "bb.onnx  not measured",
     ]
 

@@ -14,7 +14,7 @@ def cost_header(costs: Mapping[str, FileCost | NotMeasured]) -> tuple[str, ...]:
     """Column titles that fit `cost_rows`, without the first."""
     found = [cost for cost in costs.values() if isinstance(cost, FileCost)]
     first = found[0].first.threads if found else 1
-    return (f"ms, {threads_text(first)}", "fastest, ms", "pipeline, ms", "memory, MB", "cold start, ms")
+    return (f"{threads_text(first)}, ms", "best (threads)", "pipeline, ms", "memory, MB", "start, ms")
 
 
 def cost_rows(costs: Mapping[str, FileCost | NotMeasured]) -> list[tuple[str, ...]]:
@@ -45,7 +45,7 @@ def latency_text(latency: StageLatency) -> str:
 
 def fastest_text(latency: ThreadLatency) -> str:
     """p50 of the network and the number of threads that gave it."""
-    return f"{latency.network.p50_ms:.1f} ({threads_text(latency.threads)})"
+    return f"{latency.network.p50_ms:.1f} ({latency.threads})"
 
 
 def threads_text(threads: int) -> str:
