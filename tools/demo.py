@@ -112,7 +112,7 @@ def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) ->
             f"{scores[subject][SCORE]:.3f}",
             f"{scores[subject]['map']:.3f}",
             f"{size_bytes / 1e6:.2f}",
-            latency_ms[subject],
+            latency_ms.get(subject, ""),
         )
         for subject, size_bytes in sizes.items()
     ]

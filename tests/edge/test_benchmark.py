@@ -132,6 +132,7 @@ def test_start_and_memory_are_medians_over_processes() -> None:
     [
         ("crash", "its process was ended by SIGSEGV: the runtime crashed, or the memory was not enough"),
         ("hang", "its process took longer than 8 s and was ended"),
+        ("silent", "its process ended without a result"),
         ("error", "its process ended with code 11: first line | no such kernel"),
     ],
 )

@@ -1,6 +1,6 @@
 """One process that runs one model file as a device does and says what that took.
 
-`python -m cvforge_edge.benchmark.child TASK`, where TASK is a `ChildTask` in JSON; the last line of standard output is a
+`python -m cvforge_edge.benchmark.child TASK`, where TASK is a `ChildTask` in JSON; a line of standard output is a
 `ChildResult` in JSON. A process of its own, since memory and cold start are those of a process, and a runtime that
 crashes or hangs must not take the measurement with it.
 """

@@ -28,6 +28,7 @@ TIME_LIMIT_S = 60.0
 MOST_THREADS = 8
 """More than that gain nothing in networks of this size."""
 LOG_LINES = 3
+RESULT_START = '{"cold_start_s"'
 BYTES_PER_MB = 1e6
 MS = 1000.0
 
@@ -159,7 +160,7 @@ def _run_child(bundle: Bundle, path: str, backend: str, plan: BenchmarkPlan) -> 
         return NotMeasured(f"its process cannot be started: {error}")
     if done.returncode != 0:
         return NotMeasured(_end(done.returncode, done.stderr.decode("utf-8", errors="replace")))
-    return _read_result(done.stdout)
+    return _read_result(done.stdout.decode("utf-8", errors="replace"))
 
 
 def _end(code: int, log: str) -> str:
@@ -173,9 +174,12 @@ def _end(code: int, log: str) -> str:
     return f"its process was ended by {name}: the runtime crashed, or the memory was not enough"
 
 
-def _read_result(output: bytes) -> ChildResult:
-    """The last line: a runtime may print above it."""
-    values = json.loads(output.decode("utf-8", errors="replace").strip().splitlines()[-1])
+def _read_result(output: str) -> ChildResult | NotMeasured:
+    """The line that the child writes; a runtime may print around it."""
+    lines = [line for line in output.splitlines() if line.startswith(RESULT_START)]
+    if not lines:
+        return NotMeasured("its process ended without a result")
+    values = json.loads(lines[-1])
     return ChildResult(values["cold_start_s"], values["memory_bytes"], [StepTimes(**step) for step in values["steps"]])
 
 
