@@ -1,4 +1,4 @@
-"""How long one image takes the checkpoint: the row that times of files are held against."""
+"""How long one image takes a network in this process: the checkpoint, beside which the costs of files are shown."""
 
 from __future__ import annotations
 

@@ -9,8 +9,8 @@
  "int8": {"model_int8.onnx": {"trials": [...], "noise": [...]}}}
 ```
 `cvforge_edge/benchmark/cost.py` says what is in `files`, which is empty where nothing was measured.
-`checkpoint_latency_ms` is the median of the network in PyTorch, one thread. `int8` holds every trial and the noise of
-every layer.
+`checkpoint_latency_ms` is the median of the checkpoint's network in PyTorch, of an import that of the imported file, one thread.
+`int8` holds every trial and the noise of every layer.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Measurements:
 
     Attributes:
         machine: where.
-        checkpoint_latency_ms: median time of the network in PyTorch, one thread.
+        checkpoint_latency_ms: median time of the network that files are held against, one thread.
         files: path of each model file to what it costs; empty where that was not asked for.
         int8: path of each int8 file to its trials and the noise of its layers, plain JSON.
     """

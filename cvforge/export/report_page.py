@@ -8,6 +8,7 @@ from cvforge.export.bundle import MODEL_CARD_NAME, ExportReport
 from cvforge.export.html_page import Section, bullets, link, page, paragraph, picture, table
 from cvforge.export.int8_files import Int8File
 from cvforge.export.measurements import Measurements, measurements_path
+from cvforge.export.model_card import IMPORTED
 from cvforge.export.score_tables import CLASS_SCORE, CLASSES_SHOWN, class_rows, class_scores, comparison_rows, file_rows
 from cvforge_edge.benchmark.cost import FileCost, NotMeasured
 from cvforge_edge.benchmark.measure import failures
@@ -106,9 +107,8 @@ def _score(value: float | None) -> str:
 
 
 def _costs(report: ExportReport, measured: Measurements) -> list[str]:
-    checkpoint = (
-        f"The checkpoint takes {measured.checkpoint_latency_ms:.1f} ms in PyTorch with one thread (network, median)."
-    )
+    subject = "imported file, run as it is," if IMPORTED in report.manifest.provenance else "checkpoint, in PyTorch,"
+    checkpoint = f"The {subject} takes {measured.checkpoint_latency_ms:.1f} ms with one thread (network, median)."
     if not measured.files:
         return [paragraph(f"The files were not measured (--no-measure). {checkpoint}")]
     found = [cost for cost in measured.files.values() if isinstance(cost, FileCost)]

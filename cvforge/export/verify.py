@@ -47,7 +47,7 @@ class Reference:
         raw_outputs: the checkpoint's raw outputs by role, one entry an input.
         metrics: the checkpoint's scores; empty where the images have no truth.
         primary: name in `metrics` that the budget counts in; None where there are none.
-        latency_ms: median time of one image in PyTorch, one thread; files are timed in processes of their own.
+        latency_ms: median time of one image, one thread; files are timed in processes of their own.
         resamples: the primary score on resampled sets of the images; None where there are too few images.
         statistics: what devices compare their own images and predictions with.
         evidence: how much truth of each class was scored.
