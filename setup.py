@@ -49,6 +49,7 @@ EXTRAS = {
         "ai-edge-litert>=2.1.6",
         "ai-edge-quantizer>=0.10.0",
         "flatbuffers>=25.2",  # writes int8 TFLite files anew
+        "matplotlib>=3.8",  # draws the Pareto picture
         "cryptography>=45",  # signs bundles
     ],
     "tensorflow": ["tensorflow>=2.20"],

@@ -31,6 +31,8 @@ from cvforge.errors import CVForgeError
 from cvforge.export.bundle import write_and_judge
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.int8_files import Int8File
+from cvforge.export.judge import Judge
+from cvforge.export.latency import median_latency_ms
 from cvforge.export.verify import Reference, Verdict
 from cvforge_edge.types import Task
 
@@ -104,6 +106,7 @@ def measure(run_folder: Path) -> dict[str, Any]:
             stages=stages,
             calibration=prepared.calibration,
         )
+        latencies_ms = {verdict.model.path: _latency_ms(judge, verdict) for verdict in verdicts}
     searches = {file.verdict.model.path: file for file in int8}
     reference = judge.reference
     assert reference.primary is not None
@@ -112,10 +115,21 @@ def measure(run_folder: Path) -> dict[str, Any]:
         "images": len(prepared.scoring.dataset),
         "checkpoint": reference.metrics[reference.primary],
         "files": [
-            _file(verdict, reference, prepared.plan.metric_budget, searches.get(verdict.model.path))
+            {
+                **_file(verdict, reference, prepared.plan.metric_budget, searches.get(verdict.model.path)),
+                "latency_ms": latencies_ms[verdict.model.path],
+            }
             for verdict in verdicts
         ],
     }
+
+
+def _latency_ms(judge: Judge, verdict: Verdict) -> float:
+    """Median of the network in this process, one thread; NaN for a file that does not run."""
+    if verdict.failure is not None:
+        return float("nan")
+    with judge.load(verdict.model) as predictor:
+        return median_latency_ms(predictor.backend, judge.reference.inputs_u8[0][None])
 
 
 def _file(verdict: Verdict, reference: Reference, budget: dict[str, float], int8: Int8File | None) -> dict[str, Any]:
@@ -131,7 +145,6 @@ def _file(verdict: Verdict, reference: Reference, budget: dict[str, float], int8
         "output_error": max(verdict.parity.values()),
         "float_layers": len(int8.search.float_layers) if int8 is not None else 0,
         "loss_all_int8": int8.search.trials[0].loss if int8 is not None else None,
-        "latency_ms": verdict.latency_ms,
     }
 
 

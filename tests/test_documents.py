@@ -20,6 +20,7 @@ DOCUMENTS = sorted(
     for path in REPOSITORY.glob(pattern)
 )
 EDGE = REPOSITORY / "deploy" / "edge"
+EDGE_PROGRAMS = ("run_camera.py", "benchmark.py")
 
 
 def commands(path: Path) -> list[str]:
@@ -36,12 +37,12 @@ def test_every_command_is_understood_by_its_program(
     document: str, line: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _, script, *arguments = shlex.split(line, comments=True)
-    folder = EDGE if script == "run_camera.py" else REPOSITORY
+    folder = EDGE if script in EDGE_PROGRAMS else REPOSITORY
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     program = runpy.run_path(str(folder / script))
     if arguments[0] in program.get("COMMANDS", {}):
         program = vars(importlib.import_module(program["COMMANDS"][arguments.pop(0)]))
-    if Path(script).name == "run_camera.py":
+    if Path(script).name in EDGE_PROGRAMS:
         program["parse_options"](arguments)
         return
     if arguments[0] in program.get("COMMANDS", {}):

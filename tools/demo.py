@@ -90,12 +90,16 @@ def _render(clip: Path) -> None:
 
 def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) -> None:
     from cvforge.commands.terminal import rows_table, stdout_console
+    from cvforge.export.beside import report_path
     from cvforge.export.measurements import read_measurements
     from cvforge.runs import open_run
+    from cvforge_edge.benchmark.table import cost_rows
     from cvforge_edge.manifest import CHECKPOINT, read_manifest
 
     manifest = read_manifest(bundle)
-    latency_ms = read_measurements(bundle)["latency_ms_p50"]
+    measured = read_measurements(bundle)
+    latency_ms = {CHECKPOINT: f"{measured.checkpoint_latency_ms:.1f}"}
+    latency_ms |= {path: cells[0] for path, *cells in cost_rows(measured.files)}
     scores = {entry.subject: entry.values for entry in manifest.metrics}
     rows = [
         ("network before training", f"{_untrained_score(run):.3f}", "", "", ""),
@@ -108,18 +112,19 @@ def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) ->
             f"{scores[subject][SCORE]:.3f}",
             f"{scores[subject]['map']:.3f}",
             f"{size_bytes / 1e6:.2f}",
-            f"{latency_ms[subject]:.1f}",
+            latency_ms.get(subject, ""),
         )
         for subject, size_bytes in sizes.items()
     ]
     print()
-    table = rows_table("what came of it, on validation images", ("", SCORE, "map", "MB", "ms an image"), rows)
+    table = rows_table("what came of it, on validation images", ("", SCORE, "map", "MB", "ms an image [p95]"), rows)
     stdout_console().print(table)
     images = json.loads(checkpoint_json.read_text(encoding="utf-8"))["images"]
     print(f"scores on {images} images; times of the network alone on one thread; a checkpoint also holds the optimiser")
     print(f"contact sheet:  {run / 'predictions.png'}")
     print(f"annotated clip: {annotated}")
     print(f"bundle:         {bundle} (read {bundle / 'model_card.md'})")
+    print(f"report:         {report_path(bundle)} (open it in a browser)")
 
 
 def _untrained_score(run: Path) -> float:

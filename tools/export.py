@@ -37,7 +37,10 @@ what happens:
   5. int8 files are made of the fp32 ones: ranges are measured on training images, and while a file loses more than its budget
      the layers with the most noise go back to float, one by one
   6. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md;
-     the same checkpoint gives the same bytes, and measured times go into FOLDER.measurements.json beside it
+     the same checkpoint gives the same bytes
+  7. each file is measured on this machine, in processes that take turns: latency with 1 to n threads, memory, cold start. Beside
+     the bundle lie FOLDER.report.html (one page with all tables, open it in a browser), FOLDER.pareto.png (score against
+     latency against size) and FOLDER.measurements.json
 
 examples:
   python tools/export.py --run runs/det_bccd-20261123-101500
@@ -57,6 +60,7 @@ with a finished bundle (each has its own --help):
 
 then:
   python deploy/edge/run_camera.py --bundle bundles/det_bccd --self-test --source 0 --show
+  python deploy/edge/benchmark.py --bundle bundles/det_bccd                           # on the device: what it costs there
   python tools/evaluate.py bundles/det_bccd --run runs/det_bccd-20261123-101500
 
 exit codes:
@@ -74,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     arguments = _parser().parse_intermixed_args(words)
     from cvforge.commands.export import ExportRequest, export_run, parse_names, print_report
 
-    report = export_run(
+    report, beside = export_run(
         ExportRequest(
             run=arguments.run,
             checkpoint=arguments.checkpoint,
@@ -86,10 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             limit=arguments.limit,
             keys=tuple(arguments.keys),
             model_version=arguments.model_version,
+            measure=arguments.measure,
             overrides=tuple(arguments.overrides),
         )
     )
-    print_report(report)
+    print_report(report, beside)
     return 0
 
 
@@ -115,6 +120,8 @@ def _parser() -> argparse.ArgumentParser:
     add("--model-version", type=count, default=1, metavar="N", help=version_help)
     add_key_option(parser, "--sign", required=False)
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
+    measure_help = "leave out step 7's times and memory, some 20 s (also: export.measure=false)"
+    add("--no-measure", dest="measure", action="store_const", const=False, help=measure_help)
     add("--limit", type=count, metavar="N", help="score on N validation images only, spread evenly; the bundle says so")
     add(
         "overrides",

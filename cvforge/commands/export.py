@@ -20,6 +20,7 @@ from cvforge.config.schema import Config
 from cvforge.environment import REPOSITORY, git_state
 from cvforge.errors import ConfigError
 from cvforge.evaluation import spread_indices
+from cvforge.export.beside import Beside, write_beside
 from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.calibration import calibration_inputs
 from cvforge.export.folder import check_target
@@ -30,6 +31,7 @@ from cvforge.export.score_tables import comparison_rows, file_rows
 from cvforge.export.source import Source, network_source
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
+from cvforge_edge.benchmark.table import cost_header, cost_rows
 from cvforge_edge.manifest import name_problems
 from cvforge_edge.types import Task
 
@@ -67,6 +69,7 @@ class ExportRequest:
         limit: score the files on so many images only.
         keys: private keys to sign the bundle with; empty for an unsigned one.
         model_version: of the bundle; grows with every release of `name`, since devices that check signatures never go back.
+        measure: False leaves the files unmeasured; None for what the config says.
         overrides: `export.metric_budget.fp16=0.01` and the like.
     """
 
@@ -80,6 +83,7 @@ class ExportRequest:
     limit: int | None = None
     keys: tuple[Path, ...] = ()
     model_version: int = 1
+    measure: bool | None = None
     overrides: tuple[str, ...] = ()
 
 
@@ -100,8 +104,8 @@ class RunExport:
     calibration: list[np.ndarray]
 
 
-def export_run(request: ExportRequest) -> ExportReport:
-    """Make a verified bundle of a run, with progress on the terminal.
+def export_run(request: ExportRequest) -> tuple[ExportReport, Beside]:
+    """Make a verified bundle of a run and what lies beside it, with progress on the terminal.
 
     Raises:
         CVForgeError: see `cvforge.export.bundle.write_bundle`; also when the request or the run is wrong.
@@ -112,7 +116,7 @@ def export_run(request: ExportRequest) -> ExportReport:
     keys = open_keys(request.keys)  # before hours of work
     prepared = prepare_export(run, config, request)
     with stage_bars() as stages:
-        return write_bundle(
+        report = write_bundle(
             prepared.source,
             prepared.scoring,
             prepared.plan,
@@ -122,6 +126,8 @@ def export_run(request: ExportRequest) -> ExportReport:
             calibration=prepared.calibration,
             keys=keys,
         )
+        measure = config.export.measure if request.measure is None else request.measure
+        return report, write_beside(report, measure=measure, stages=stages)
 
 
 def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExport:
@@ -189,40 +195,38 @@ def bundle_target(name: str, output: Path | None, *, replace_existing: bool) -> 
     return target
 
 
-def print_report(report: ExportReport) -> None:
+def print_report(report: ExportReport, beside: Beside) -> None:
     """Show what was written, what was measured, and what to do next."""
-    folder = report.folder.relative_to(Path.cwd()) if report.folder.is_relative_to(Path.cwd()) else report.folder
+    folder = _shown_path(report.folder)
     stdout_console().print(report_table(report))
+    if beside.measured.files:
+        stdout_console().print(cost_table(report, beside))
     for line in int8_lines(report):
         print(line)
     print(f"bundle: {folder}")
+    print(f"report: {_shown_path(beside.report)}")
     print(f"next:   python deploy/edge/run_camera.py --bundle {folder} --self-test")
 
 
 def report_table(report: ExportReport) -> Table:
-    """One row for the checkpoint and for each file: score, difference, size, time, worst error of a raw output."""
+    """One row for the checkpoint and for each file: score, difference, size, worst error of a raw output."""
     reference, primary = report.reference, report.reference.primary
     if primary is None:
-        return _comparison_table(report)
-    times_ms = [reference.latency_ms, *(verdict.latency_ms for verdict in report.verdicts)]
-    rows = [
-        (subject, score, difference, size_mb, f"{time_ms:.1f}", error)
-        for (subject, score, difference, size_mb, error), time_ms in zip(
-            file_rows(report.verdicts, reference, first=_reference_name(report)), times_ms, strict=True
-        )
-    ]
-    columns = (report.manifest.name, primary, "difference", "MB", "ms", "output error")
+        title = f"compared on {len(reference.inputs_u8)} images, not scored"
+        return rows_table(title, (report.manifest.name, "MB", "output error"), comparison_rows(report.verdicts))
+    columns = (report.manifest.name, primary, "difference", "MB", "output error")
     level = "" if reference.interval is None else f" with {reference.interval.level:.0%} intervals"
-    return rows_table(f"{primary} on {report.manifest.metrics[0].split}{level}, one thread", columns, rows)
+    rows = file_rows(report.verdicts, reference, first=_reference_name(report))
+    return rows_table(f"{primary} on {report.manifest.metrics[0].split}{level}", columns, rows)
 
 
-def _comparison_table(report: ExportReport) -> Table:
-    """The same without scores."""
-    rows = [(_reference_name(report), "", f"{report.reference.latency_ms:.1f}", "")]
-    for (path, size_mb, error), verdict in zip(comparison_rows(report.verdicts), report.verdicts, strict=True):
-        rows.append((path, size_mb, f"{verdict.latency_ms:.1f}", error))
-    title = f"compared on {len(report.reference.inputs_u8)} images, not scored; one thread"
-    return rows_table(title, (report.manifest.name, "MB", "ms", "output error"), rows)
+def cost_table(report: ExportReport, beside: Beside) -> Table:
+    """One row for the checkpoint and for each file: latency, memory and cold start on this machine."""
+    costs = beside.measured.files
+    header = cost_header(costs)
+    checkpoint = (_reference_name(report), f"{beside.measured.checkpoint_latency_ms:.1f}", *[""] * (len(header) - 1))
+    title = f"on {beside.measured.machine}: p50 of the network, p95 in brackets"
+    return rows_table(title, ("", *header), [checkpoint, *cost_rows(costs)])
 
 
 def tool_provenance() -> dict[str, object]:
@@ -246,6 +250,10 @@ def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
         "checkpoint": Path(checkpoint).name,
         DATA_FINGERPRINTS: run.fingerprints,
     }
+
+
+def _shown_path(path: Path) -> Path:
+    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
 
 
 def _reference_name(report: ExportReport) -> str:

@@ -18,6 +18,7 @@ what happens:
      normalisation and label order are those that the network was trained with
   4. the bundle is written: manifest.json, model file, golden/ (real images with expected outputs), model_card.md, which says
      what was proven and what was not
+  5. the file is measured on this machine; what it costs goes into NAME.report.html, NAME.pareto.png and NAME.measurements.json
 
 kinds:
 KINDS
@@ -46,7 +47,7 @@ def main(argv: Sequence[str]) -> int:
     from cvforge.commands.export import print_report
     from cvforge.commands.import_onnx import ImportRequest, import_onnx
 
-    print_report(import_onnx(ImportRequest(**vars(arguments))))
+    print_report(*import_onnx(ImportRequest(**vars(arguments))))
     return 0
 
 
@@ -141,3 +142,4 @@ def _add_bundle_options(group: argparse._ArgumentGroup) -> None:
     add("--model-version", type=count, default=1, metavar="N", help=version_help)
     add_key_option(group, "--sign", required=False)
     add("--force", action="store_true", help="replace a bundle that is there already, in one step, at the end")
+    add("--no-measure", dest="measure", action="store_const", const=False, help="leave out step 5's times and memory")

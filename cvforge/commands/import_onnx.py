@@ -20,6 +20,7 @@ from cvforge.config.schema import Config, ExportSection
 from cvforge.data.unlabelled import UnlabelledImages
 from cvforge.errors import ConfigError, ExportError
 from cvforge.evaluation import spread_indices
+from cvforge.export.beside import Beside, write_beside
 from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.compose import Import, Normalisation, compose
 from cvforge.export.formats import FLOAT_PRECISIONS
@@ -64,6 +65,7 @@ class ImportRequest:
         force: replace a bundle that is there.
         keys: private keys to sign the bundle with; empty for an unsigned one.
         model_version: of the bundle; grows with every release of `name`.
+        measure: False leaves the files unmeasured; None for what the config says.
     """
 
     onnx: Path
@@ -92,10 +94,11 @@ class ImportRequest:
     force: bool = False
     keys: Sequence[Path] = ()
     model_version: int = 1
+    measure: bool | None = None
 
 
-def import_onnx(request: ImportRequest) -> ExportReport:
-    """Make a verified bundle, with progress on the terminal.
+def import_onnx(request: ImportRequest) -> tuple[ExportReport, Beside]:
+    """Make a verified bundle and what lies beside it, with progress on the terminal.
 
     Args:
         request: what the user asks for.
@@ -124,9 +127,12 @@ def import_onnx(request: ImportRequest) -> ExportReport:
     plan = _plan(what, scoring, request, labels=labels, name=name, config=config, postprocess=postprocess)
     source = Source(OriginalBackend(what), partial(_write, what))
     with stage_bars() as stages:
-        return write_bundle(
+        report = write_bundle(
             source, scoring, plan, target=target, replace_existing=request.force, stages=stages, keys=keys
         )
+        section = config.export if config is not None else ExportSection()
+        measure = section.measure if request.measure is None else request.measure
+        return report, write_beside(report, measure=measure, stages=stages)
 
 
 def _import(request: ImportRequest, head: Head, *, labels: tuple[str, ...]) -> Import:

@@ -14,9 +14,8 @@ from cvforge.export.checkpoint import measure_checkpoint
 from cvforge.export.folder import whole_folder
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.golden import choose_golden
-from cvforge.export.int8_files import Int8File, int8_measurements, int8_provenance, make_int8
+from cvforge.export.int8_files import Int8File, int8_provenance, make_int8
 from cvforge.export.judge import Judge
-from cvforge.export.measurements import write_measurements
 from cvforge.export.model_card import model_card
 from cvforge.export.plan import ExportPlan
 from cvforge.export.sign import SigningKey, sign_bundle
@@ -105,7 +104,6 @@ def write_bundle(
             run_self_test(open_bundle(draft), backend=FORMATS[model.format].runtime, precision=model.precision)
         if keys:
             sign_bundle(open_bundle_to_sign(draft), keys, replace=False)
-    write_measurements(target, {**_measured(reference, verdicts), **int8_measurements(int8)})
     return ExportReport(target, manifest, reference, tuple(verdicts), int8)
 
 
@@ -198,9 +196,3 @@ def _entry(
         run_id=plan.run_id,
         interval=interval,
     )
-
-
-def _measured(reference: Reference, verdicts: Sequence[Verdict]) -> dict[str, object]:
-    """What is another number each time it is measured; it never goes into the bundle."""
-    latency_ms = {CHECKPOINT: reference.latency_ms, **{verdict.model.path: verdict.latency_ms for verdict in verdicts}}
-    return {"latency_ms_p50": {subject: round(value, 3) for subject, value in latency_ms.items()}}

@@ -72,16 +72,13 @@ def int8_provenance(files: Sequence[Int8File], calibration_images: int) -> Mappi
 
 
 def int8_measurements(files: Sequence[Int8File]) -> Mapping[str, object]:
-    """Every trial and the noise of every layer, for the file of measurements beside a bundle."""
+    """Path of each file to every trial and the noise of every layer: plain JSON for what lies beside a bundle."""
     return {
-        INT8: {
-            file.verdict.model.path: {
-                "trials": [
-                    {"float_layers": list(trial.float_layers), "loss": round(trial.loss, 6)}
-                    for trial in file.search.trials
-                ],
-                "noise": [vars(layer) for layer in file.search.noise],
-            }
-            for file in files
+        file.verdict.model.path: {
+            "trials": [
+                {"float_layers": list(trial.float_layers), "loss": round(trial.loss, 6)} for trial in file.search.trials
+            ],
+            "noise": [vars(layer) for layer in file.search.noise],
         }
+        for file in files
     }

@@ -11,7 +11,6 @@ import numpy.typing as npt
 
 from cvforge.errors import ExportBudgetError
 from cvforge.evaluation import LabelledImages, Metric, evaluate
-from cvforge.export.latency import median_latency_ms
 from cvforge.export.parity import RawOutputs, collect_raw_outputs, relative_errors
 from cvforge.export.reference import ClassEvidence
 from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
@@ -48,7 +47,7 @@ class Reference:
         raw_outputs: the checkpoint's raw outputs by role, one entry an input.
         metrics: the checkpoint's scores; empty where the images have no truth.
         primary: name in `metrics` that the budget counts in; None where there are none.
-        latency_ms: median time of one image in PyTorch.
+        latency_ms: median time of one image, one thread; files are timed in processes of their own.
         resamples: the primary score on resampled sets of the images; None where there are too few images.
         statistics: what devices compare their own images and predictions with.
         evidence: how much truth of each class was scored.
@@ -105,7 +104,6 @@ class Verdict:
         model: the file.
         parity: role -> worst error, as a fraction of the output's range.
         metrics: its scores; empty when it could not be scored.
-        latency_ms: median time of one image, one thread, network only.
         failure: why it could not be scored, or None.
         float_layers: of an int8 file: layers that stayed in float.
         interval: where its primary score lies, or None.
@@ -115,7 +113,6 @@ class Verdict:
     model: ModelFile
     parity: Mapping[str, float]
     metrics: Mapping[str, float]
-    latency_ms: float
     failure: str | None = None
     float_layers: tuple[str, ...] = ()
     interval: ScoreInterval | None = None
@@ -140,10 +137,9 @@ def judge(
         progress: told after each scored image.
     """
     failure, metrics, parity = None, {}, dict.fromkeys(reference.raw_outputs[0], float("inf"))
-    latency_ms, interval, difference = float("nan"), None, None
+    interval, difference = None, None
     try:
         parity = relative_errors(reference.raw_outputs, collect_raw_outputs(predictor, reference.inputs_u8))
-        latency_ms = median_latency_ms(predictor.backend, reference.inputs_u8[0][None])
         metrics = scoring.score(predictor, progress=progress)
         resamples = scoring.resamples()
         interval = percentile_interval(resamples)
@@ -151,7 +147,7 @@ def judge(
             difference = percentile_interval(resamples - reference.resamples)
     except (SpecError, BackendError) as error:  # outputs that cannot be read are a verdict, not a mistake of the user
         failure = str(error)
-    return Verdict(model, parity, metrics, latency_ms, failure, interval=interval, difference=difference)
+    return Verdict(model, parity, metrics, failure, interval=interval, difference=difference)
 
 
 def require_budget(

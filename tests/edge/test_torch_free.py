@@ -43,7 +43,7 @@ sys.path.insert(0, sys.argv[2])
 import cvforge_edge
 
 names = [module.name for module in pkgutil.walk_packages(cvforge_edge.__path__, "cvforge_edge.")]
-for name in [*names, "run_camera"]:
+for name in [*names, "run_camera", "benchmark"]:
     importlib.import_module(name)
 print(json.dumps({"imported": names, "loaded": sorted({name.split(".")[0] for name in sys.modules})}))
 """

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +11,7 @@ import torch
 from torch import nn
 
 from cvforge.export.formats import FORMATS, INT8
+from cvforge.export.int8_files import int8_measurements
 from cvforge.export.onnx_int8 import OnnxQuantiser, layer_name, tail_names, weighted_nodes
 from cvforge.export.tflite_int8 import TFLiteQuantiser
 from cvforge.export.wrap import GraphSpec, TracedGraph, trace
@@ -60,9 +60,9 @@ def test_an_int8_bundle_keeps_its_budget_and_passes_its_self_test(task: Task, tm
     assert [model.path for model in report.manifest.models] == ["model_int8.onnx"]
     assert report.manifest.provenance["int8"] == {"calibration_images": 6, "float_layers": {"model_int8.onnx": []}}
     assert run_self_test(open_bundle(tmp_path / "b")).model == "model_int8.onnx"
-    measured = json.loads((tmp_path / "b.measurements.json").read_text())
-    assert [trial["float_layers"] for trial in measured["int8"]["model_int8.onnx"]["trials"]] == [[]]
-    assert measured["int8"]["model_int8.onnx"]["noise"]
+    measured = int8_measurements(report.int8)
+    assert [trial["float_layers"] for trial in measured["model_int8.onnx"]["trials"]] == [[]]
+    assert measured["model_int8.onnx"]["noise"]
 
 
 def test_onnx_int8_computes_in_int8_up_to_the_last_weights_and_in_float_behind_them(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def verdict(metrics: dict[str, float], **changes: Any) -> Verdict:
         "difference": ScoreInterval(-0.0004, 0.0031, 0.95),
         **changes,
     }
-    return Verdict(model, {"scores": 2e-6}, metrics, 1.0, **found)
+    return Verdict(model, {"scores": 2e-6}, metrics, **found)
 
 
 def card(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import subprocess
 import sys
@@ -10,9 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from cvforge.errors import DataError, StorageError
-from cvforge.export.measurements import measurements_path, read_measurements, write_measurements
-from cvforge_edge.manifest import CHECKPOINT, read_manifest
+from cvforge_edge.manifest import read_manifest
 from cvforge_edge.types import Task
 from export.tiny import export_tiny
 
@@ -46,11 +43,7 @@ def test_two_exports_in_one_process_are_equal_byte_for_byte(tmp_path: Path) -> N
     assert differing(*folders) == []
     names = set(contents(folders[0]))
     assert {"manifest.json", "model_card.md", "golden/00.npz", "golden/golden.json", "model_fp16.onnx"} <= names
-    for folder in folders:
-        measured = read_measurements(folder)
-        assert set(measured["latency_ms_p50"]) == {CHECKPOINT, "model_fp32.onnx", "model_fp16.onnx"}
-        assert all(value > 0 for value in measured["latency_ms_p50"].values())
-    assert sorted(path.name for path in (tmp_path / "second").iterdir()) == ["another", "another.measurements.json"]
+    assert sorted(path.name for path in (tmp_path / "second").iterdir()) == ["another"]
 
 
 @pytest.mark.slow
@@ -78,51 +71,8 @@ def test_a_bundle_holds_no_time_of_the_machine_that_made_it(tmp_path: Path) -> N
     assert ".measurements.json" in (report.folder / "model_card.md").read_text()
 
 
-def bundle(folder: Path, text: str = "{}") -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "manifest.json").write_text(text)
-    return folder
-
-
-def test_measurements_are_read_back_with_the_machine(tmp_path: Path) -> None:
-    folder = bundle(tmp_path / "cells")
-    path = write_measurements(folder, {"latency_ms_p50": {"checkpoint": 1.5}})
-    assert path == tmp_path / "cells.measurements.json"
-    assert read_measurements(folder)["latency_ms_p50"] == {"checkpoint": 1.5}
-    assert read_measurements(folder)["machine"].endswith("one thread")
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["cells", "cells.measurements.json"]
-
-
-def test_measurements_of_another_export_are_refused(tmp_path: Path) -> None:
-    folder = bundle(tmp_path / "cells")
-    write_measurements(folder, {})
-    bundle(folder, '{"another": "export"}')
-    with pytest.raises(DataError, match=r"cells\.measurements\.json: belongs to another export"):
-        read_measurements(folder)
-    assert DataError.exit_code == 4
-
-
-@pytest.mark.parametrize("text", [None, "", "[]", "{}", '{"manifest_sha256": NaN}'])
-def test_missing_and_damaged_measurements_are_named(tmp_path: Path, text: str | None) -> None:
-    folder = bundle(tmp_path / "cells")
-    if text is not None:
-        measurements_path(folder).write_text(text)
-    with pytest.raises(DataError, match=r"cells\.measurements\.json: cannot be read .*beside the bundle"):
-        read_measurements(folder)
-
-
-def test_measurements_that_cannot_be_written_leave_the_bundle_and_no_draft(tmp_path: Path) -> None:
-    folder = bundle(tmp_path / "cells")
-    measurements_path(folder).mkdir()
-    with pytest.raises(StorageError, match="the bundle itself is complete"):
-        write_measurements(folder, {})
-    assert StorageError.exit_code == 10
-    assert sorted(entry.name for entry in tmp_path.iterdir()) == ["cells", "cells.measurements.json"]
-
-
 def test_the_manifest_says_how_far_each_output_is_from_the_checkpoint(tmp_path: Path) -> None:
     report = export_tiny(Task.CLASSIFICATION, tmp_path / "bundle")
     errors = read_manifest(report.folder).provenance["worst_output_error"]
     assert set(errors) == {"model_fp32.onnx", "model_fp16.onnx"}
     assert 0 <= errors["model_fp32.onnx"]["probs"] <= errors["model_fp16.onnx"]["probs"] < 0.02
-    assert json.loads(measurements_path(report.folder).read_text())["schema_version"] == 1

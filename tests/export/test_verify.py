@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+import torch
 
 from cvforge.errors import ExportBudgetError
 from cvforge.export.latency import median_latency_ms
@@ -17,7 +18,7 @@ TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
 
 def verdict(metrics: dict[str, float], *, precision: str = "fp32", error: float = 0.0, **changes: object) -> Verdict:
     model = ModelFile(f"model_{precision}.onnx", "onnx", precision, "0" * 64, 1)
-    return Verdict(model, {"scores": error}, metrics, 1.0, **changes)  # type: ignore[arg-type]
+    return Verdict(model, {"scores": error}, metrics, **changes)  # type: ignore[arg-type]
 
 
 def check(*verdicts: Verdict, expected: dict[str, float]) -> None:
@@ -100,15 +101,19 @@ def test_nan_and_other_shapes_are_infinitely_wrong(found: np.ndarray) -> None:
     assert relative_errors([{"x": np.array([0.0, 1.0], np.float32)}], [{"x": found}]) == {"x": float("inf")}
 
 
-def test_latency_is_the_median_of_warm_runs_on_the_given_image() -> None:
+def test_latency_of_a_checkpoint_is_the_median_of_warm_runs_with_one_thread() -> None:
     class Counting:
         runs = 0
+        threads = 0
 
         def run(self, image_u8: np.ndarray) -> dict[str, np.ndarray]:
             assert image_u8.shape == (1, 4, 4, 3)
             self.runs += 1
+            self.threads = torch.get_num_threads()
             return {}
 
-    backend = Counting()
+    backend, before = Counting(), torch.get_num_threads()
+    torch.set_num_threads(2)
     assert 0 <= median_latency_ms(backend, np.zeros((1, 4, 4, 3), np.uint8)) < 1000
-    assert backend.runs == 53
+    assert (backend.runs, backend.threads, torch.get_num_threads()) == (53, 1, 2)
+    torch.set_num_threads(before)

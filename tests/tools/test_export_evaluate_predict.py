@@ -55,7 +55,7 @@ def bundle(trained: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     from cvforge.commands.export import ExportRequest, export_run
 
     target = tmp_path_factory.mktemp("bundles") / "shapes"
-    return export_run(ExportRequest(trained, output=target, precisions=("fp32",))).folder
+    return export_run(ExportRequest(trained, output=target, precisions=("fp32",), measure=False))[0].folder
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from cvforge.commands.import_options import read_labels, triple
 from cvforge.errors import ConfigError
 from cvforge.export.heads.table import HEADS
 from cvforge.export.measurements import read_measurements
+from cvforge_edge.benchmark.cost import FileCost
 from cvforge_edge.bundle import open_bundle
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
@@ -32,13 +33,15 @@ PLAIN = ["--mean", "0", "--std", "1"]
 
 @pytest.fixture
 def run_import(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Import:
-    """Runs the command in this process: exit code, standard output, standard error."""
+    """Runs the command in this process, without measuring: exit code, standard output, standard error."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("signal.signal", lambda *_: None)
 
     def run(*arguments: object) -> tuple[int, str, str]:
         try:
-            code = run_command(load_tool("export").main, ["import", *(str(argument) for argument in arguments)])
+            code = run_command(
+                load_tool("export").main, ["import", "--no-measure", *(str(argument) for argument in arguments)]
+            )
         except SystemExit as end:  # argparse found it
             code = int(end.code or 0)
         captured = capsys.readouterr()
@@ -79,8 +82,27 @@ def test_every_kind_becomes_a_bundle_that_passes_its_self_test(
     task, labels = bundle.manifest.task, bundle.manifest.labels
     assert Statistics.from_value(seen, task=task, labels=labels, where="manifest.json").images == 3
     assert set(bundle.manifest.provenance["worst_output_error"]) == {"model_fp32.onnx"}
-    assert read_measurements(bundle.folder)["latency_ms_p50"]["model_fp32.onnx"] > 0
+    assert read_measurements(bundle.folder).checkpoint_latency_ms > 0
+    assert read_measurements(bundle.folder).files == {}
+    assert "report: bundles/net.report.html" in out
     assert str(tmp_path) not in (bundle.folder / "manifest.json").read_text()
+
+
+def test_an_imported_file_is_measured_unless_that_is_not_wanted(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, photos: Path, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    save_ultralytics(tmp_path / "net.onnx")
+    arguments = ["--onnx", "net.onnx", "--kind", "ultralytics", "--labels", COLOURS, "--images", str(photos)]
+    assert run_command(load_tool("export").main, ["import", *arguments, "--precision", "fp32,fp16"]) == 0
+    printed = capsys.readouterr()
+    assert "measure files on this machine" in printed.err
+    assert "the imported file" in printed.out
+    assert "start, ms" in printed.out
+    costs = read_measurements(tmp_path / "bundles" / "net").files
+    assert [type(cost) for cost in costs.values()] == [FileCost, FileCost]
+    assert (tmp_path / "bundles" / "net.pareto.png").is_file()  # size against latency: there is no score
 
 
 def test_the_device_finds_the_boxes_in_pixels_of_a_larger_image(

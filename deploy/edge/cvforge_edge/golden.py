@@ -168,6 +168,21 @@ def read_golden(folder: Path | str, *, task: Task) -> Golden:
         BundleError: the folder is missing, incomplete, or written for another version or task.
     """
     folder = Path(folder)
+    entries, tolerances = _read_index(folder)
+    return Golden(tuple(_read_item(folder, entry, task=task) for entry in entries), tolerances)
+
+
+def read_golden_image(folder: Path | str) -> npt.NDArray[np.uint8]:
+    """The first image (h, w, 3) uint8 BGR in the folder `golden` of a bundle, and nothing else of it.
+
+    Raises:
+        BundleError: as `read_golden`.
+    """
+    entries, _ = _read_index(Path(folder))
+    return _read_picture(Path(folder) / entries[0]["image"])
+
+
+def _read_index(folder: Path) -> tuple[list[dict[str, str]], dict[str, Tolerance]]:
     path = folder / GOLDEN_NAME
     try:
         value = parse_strict(path.read_bytes().decode("utf-8"))
@@ -175,8 +190,7 @@ def read_golden(folder: Path | str, *, task: Task) -> Golden:
         raise BundleError(f"{path}: not found; this bundle has no golden vectors, export it again") from None
     except (OSError, ValueError) as error:
         raise BundleError(f"{path}: cannot be read: {error}; export the bundle again") from None
-    entries, tolerances = _read_document(value, where=str(path))
-    return Golden(tuple(_read_item(folder, entry, task=task) for entry in entries), tolerances)
+    return _read_document(value, where=str(path))
 
 
 def _arrays(item: GoldenItem) -> dict[str, npt.NDArray[Any]]:

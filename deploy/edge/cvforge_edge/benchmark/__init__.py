@@ -1,0 +1,1 @@
+"""What the model files of a bundle cost on this machine: time of an image, memory, start."""
