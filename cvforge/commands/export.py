@@ -26,7 +26,7 @@ from cvforge.export.folder import check_target
 from cvforge.export.formats import INT8
 from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
 from cvforge.export.plan import ExportPlan
-from cvforge.export.score_tables import comparison_rows, file_rows
+from cvforge.export.score_tables import agreement_rows, comparison_rows, file_rows
 from cvforge.export.source import network_source
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
@@ -168,6 +168,7 @@ def print_report(report: ExportReport) -> None:
     """Show what was written, what was measured, and what to do next."""
     folder = report.folder.relative_to(Path.cwd()) if report.folder.is_relative_to(Path.cwd()) else report.folder
     stdout_console().print(report_table(report))
+    stdout_console().print(agreement_table(report))
     for line in int8_lines(report):
         print(line)
     print(f"bundle: {folder}")
@@ -198,6 +199,13 @@ def _comparison_table(report: ExportReport) -> Table:
         rows.append((path, size_mb, f"{verdict.latency_ms:.1f}", error))
     title = f"compared on {len(report.reference.inputs_u8)} images, not scored; one thread"
     return rows_table(title, (report.manifest.name, "MB", "ms", "output error"), rows)
+
+
+def agreement_table(report: ExportReport) -> Table:
+    """One row for each file: how far what it reports is what the checkpoint reports."""
+    (_, *columns), *rows = agreement_rows(report.verdicts)
+    title = f"agreement with {_reference_name(report)}"
+    return rows_table(title, (report.manifest.name, *columns), rows)
 
 
 def tool_provenance() -> dict[str, object]:
