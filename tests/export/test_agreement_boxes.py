@@ -97,12 +97,31 @@ def test_a_box_below_the_threshold_is_not_reported_and_explains_why_one_is_missi
     sank = compare(([(*box, 0.35, 0)], [(*box, 0.29, 0)]))
     assert (sank.expected, sank.found, sank.missing, sank.faint, sank.extra_faint) == (1, 0, 1, 1, 0)
     assert "1 of 1 boxes of the checkpoint are missing (1 score below the threshold of 0.3)" in sank.summary()
+    assert (sank.to_value()["missing_faint"], sank.to_value()["missing_relabelled"]) == (1.0, 0.0)
     assert sank.hint() is not None
     assert "with --score-threshold 0.15 a device reports 1 of them" in sank.hint()
     rose = compare(([(*box, 0.29, 0)], [(*box, 0.35, 0)]))
     assert (rose.missing, rose.extra, rose.extra_faint) == (0, 1, 1)
+    assert rose.to_value()["extra_faint"] == 1.0
+    assert "missing_faint" not in rose.to_value()
     at = compare(([(*box, np.float32(0.3), 0)], [(*box, np.float32(0.3), 0)]))
     assert at.matched == 1
+
+
+def test_boxes_that_come_and_go_at_the_threshold_are_noise_and_no_loss_of_score() -> None:
+    low, high, place, other = 0.29, 0.31, (0, 0, 10, 10), (50, 50, 60, 60)
+    found = compare(([(*place, high, 0), (*other, low, 0)], [(*place, low, 0), (*other, high, 0)]))
+    assert (found.missing, found.faint, found.extra, found.extra_faint) == (1, 1, 1, 1)
+    assert found.hint() == (
+        "boxes near the score threshold of 0.3 come (1) and go (1): scores became noisier rather than lower"
+    )
+
+
+def test_one_box_of_many_that_changes_its_class_is_no_sign_of_another_order_of_labels() -> None:
+    copies = [(20.0 * k, 0.0, 20.0 * k + 10, 10.0, 0.9, 0) for k in range(1, 20)]
+    found = compare(([(0, 0, 10, 10, 0.9, 0), *copies], [(0, 0, 10, 10, 0.9, 1), *copies]))
+    assert (found.expected, found.missing, found.relabelled) == (20, 1, 1)
+    assert found.hint() is None
 
 
 def test_a_box_of_another_class_in_the_same_place_is_relabelled_and_the_most_frequent_change_is_named() -> None:

@@ -22,6 +22,8 @@ LOW_QUANTILE = 0.05
 IN_PLACE_IOU = 0.95
 MOVED_IOU = 0.9
 MOST = 0.5
+MANY = 0.1
+"""Share of all boxes; fewer that change their class are no sign of labels in another order."""
 
 Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
 
@@ -101,12 +103,17 @@ class BoxAgreement:
 
     def hint(self) -> str | None:
         """Where to look when the change is too large; None where the numbers alone do not say it."""
-        if self.missing and self.relabelled >= MOST * self.missing:
+        if self.relabelled >= max(MOST * self.missing, MANY * self.expected, 1):
             return (
                 "most missing boxes are in place under another class: compare the order of the labels, and look at the "
                 "layers that only output 'scores' depends on"
             )
-        if self.missing and self.faint >= MOST * self.missing:
+        if self.faint and self.faint >= MOST * self.missing:
+            if self.extra_faint >= MOST * self.faint:
+                return (
+                    f"boxes near the score threshold of {self.score_threshold:g} come ({self.extra_faint}) and go "
+                    f"({self.faint}): scores became noisier rather than lower"
+                )
             lower = FAINT_SHARE * self.score_threshold
             return (
                 "most missing boxes are in place with a score below the threshold: look at the layers that only output "
@@ -130,6 +137,9 @@ class BoxAgreement:
                 "boxes": self.found,
                 "found_again": share(self.matched, self.expected),
                 "without_partner": share(self.extra, self.found),
+                "missing_relabelled": share(self.relabelled, self.missing),
+                "missing_faint": share(self.faint, self.missing),
+                "extra_faint": share(self.extra_faint, self.extra),
                 "iou_mean": self.iou_mean,
                 "iou_p5": self.iou_low,
                 "score_difference_mean": self.score_mean,
