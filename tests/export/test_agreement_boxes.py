@@ -8,7 +8,8 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torchvision.ops import box_iou
 
-from cvforge.export.agreement.boxes import BoxAgreement, BoxCounter, pair_boxes
+from cvforge.export.agreement.boxes import BoxAgreement, BoxCounter
+from cvforge.export.agreement.pairs import pair_boxes
 from cvforge_edge.types import Detections
 
 LABELS = ("red", "green", "blue")

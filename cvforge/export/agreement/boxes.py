@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from cvforge.export.agreement.agreement import Confusion, most_frequent, rounded, share
+from cvforge.export.agreement.pairs import MATCH_IOU, pair_boxes, pair_places
 from cvforge_edge.boxes import iou_matrix
 from cvforge_edge.types import Detections
 
-MATCH_IOU = 0.5
-"""Overlap from which two boxes are the same object, as in Pascal VOC."""
 FAINT_SHARE = 0.5
 """Share of the score threshold down to which a box that is not reported is looked for."""
 LOW_QUANTILE = 0.05
@@ -25,12 +24,10 @@ MOST = 0.5
 MANY = 0.1
 """Share of all boxes; fewer that change their class are no sign of labels in another order."""
 
-Pairs = tuple[npt.NDArray[np.intp], npt.NDArray[np.intp]]
-
 
 @dataclass(frozen=True)
 class BoxAgreement:
-    """Boxes at or above the score threshold of use, paired within a class; see `pair_boxes`.
+    """Boxes at or above the score threshold of use, paired within a class; see `cvforge.export.agreement.pairs`.
 
     Attributes:
         images: how many were compared.
@@ -123,8 +120,8 @@ class BoxAgreement:
             return "boxes moved: look at the layers that only output 'boxes' depends on"
         if self.matched and not self.missing and not self.extra and (self.iou_low or 0.0) >= IN_PLACE_IOU:
             return (
-                "what a device reports hardly changed: the loss is among candidates below the score threshold of "
-                f"{self.score_threshold:g}, in the order of scores, or in places that moved by a few percent"
+                "what a device reports hardly changed: a loss of the metric comes from candidates below the score threshold of "
+                f"{self.score_threshold:g}, from the order of scores, or from places that moved by a few percent"
             )
         return None
 
@@ -205,23 +202,6 @@ class BoxCounter:
         return detections.select(reported), detections.select(~reported)
 
 
-def pair_boxes(first: Detections, second: Detections) -> Pairs:
-    """Indices of boxes of one class that show the same object: IoU of at least 0.5, one to one.
-
-    Greedy, the largest overlap first, so that a box is never given away to a neighbour while its own copy is there; of equal
-    overlaps (doubles in one place) the closer scores.
-    """
-    overlap = iou_matrix(first.boxes_xyxy, second.boxes_xyxy)
-    overlap[first.class_ids[:, None] != second.class_ids[None, :]] = 0
-    return _greedy_pairs(overlap, np.abs(first.scores[:, None] - second.scores[None, :]))
-
-
-def pair_places(first: Detections, second: Detections) -> Pairs:
-    """As `pair_boxes`, whatever the classes."""
-    overlap = iou_matrix(first.boxes_xyxy, second.boxes_xyxy)
-    return _greedy_pairs(overlap, np.abs(first.scores[:, None] - second.scores[None, :]))
-
-
 def _pair_numbers(overlaps: npt.NDArray[np.float32], shifts: npt.NDArray[np.float64]) -> dict[str, Any]:
     if not len(overlaps):
         return dict.fromkeys(("iou_mean", "iou_low", "score_mean", "score_max", "score_shift"))
@@ -233,19 +213,6 @@ def _pair_numbers(overlaps: npt.NDArray[np.float32], shifts: npt.NDArray[np.floa
         "score_max": float(differences.max()),
         "score_shift": float(shifts.mean()),
     }
-
-
-def _greedy_pairs(overlap: npt.NDArray[np.float32], gap: npt.NDArray[np.float32]) -> Pairs:
-    rows, columns = np.nonzero(overlap >= MATCH_IOU)
-    order = np.lexsort((gap[rows, columns], -overlap[rows, columns]))
-    free_rows, free_columns = (np.ones(size, np.bool_) for size in overlap.shape)
-    chosen = []
-    for index in order:
-        row, column = rows[index], columns[index]
-        if free_rows[row] and free_columns[column]:
-            free_rows[row] = free_columns[column] = False
-            chosen.append(index)
-    return rows[chosen], columns[chosen]
 
 
 def _others(detections: Detections, indices: npt.NDArray[np.intp]) -> Detections:
