@@ -32,7 +32,8 @@ EXAMPLES = """\
 what happens:
   1. the network is traced once and converted; normalisation and box decoding go into the graph
   2. raw outputs of each file are compared with PyTorch on real validation images
-  3. each file is scored on the validation set by the code that runs on the device
+  3. each file is scored on the validation set by the code that runs on the device, and what it reports there is compared with
+     what the checkpoint reports: boxes found again, their overlap and scores; or classes; or pixels
   4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
   5. int8 files are made of the fp32 ones: ranges are measured on training images, and while a file loses more than its budget
      the layers with the most noise go back to float, one by one

@@ -27,7 +27,7 @@ from cvforge.export.folder import check_target
 from cvforge.export.formats import INT8
 from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
 from cvforge.export.plan import ExportPlan
-from cvforge.export.score_tables import comparison_rows, file_rows
+from cvforge.export.score_tables import agreement_rows, comparison_rows, file_rows
 from cvforge.export.source import Source, network_source
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
@@ -199,6 +199,7 @@ def print_report(report: ExportReport, beside: Beside) -> None:
     """Show what was written, what was measured, and what to do next."""
     folder = _shown_path(report.folder)
     stdout_console().print(report_table(report))
+    stdout_console().print(agreement_table(report))
     if beside.measured.files:
         stdout_console().print(cost_table(report, beside))
     for line in int8_lines(report):
@@ -227,6 +228,13 @@ def cost_table(report: ExportReport, beside: Beside) -> Table:
     checkpoint = (_reference_name(report), f"{beside.measured.checkpoint_latency_ms:.1f}", *[""] * (len(header) - 1))
     title = f"on {beside.measured.machine}: p50 of the network, p95 in brackets"
     return rows_table(title, ("", *header), [checkpoint, *cost_rows(costs)])
+
+
+def agreement_table(report: ExportReport) -> Table:
+    """One row for each file: how far what it reports is what the checkpoint reports."""
+    (_, *columns), *rows = agreement_rows(report.verdicts)
+    title = f"agreement with {_reference_name(report)}"
+    return rows_table(title, (report.manifest.name, *columns), rows)
 
 
 def tool_provenance() -> dict[str, object]:

@@ -13,7 +13,8 @@ from cvforge.commands.options import count
 EXAMPLES = """\
 what happens:
   1. preprocessing (colour order, scale, mean, std) and box decoding are put into the ONNX graph; its own nodes stay as they are
-  2. on real images, the new file is compared with the file you gave, run as it is, with both steps in numpy
+  2. on real images, the new file is compared with the file you gave, run as it is, with both steps in numpy: raw outputs on some,
+     boxes or classes on all
   3. with --config, both are scored on the validation set by the code that runs on the device: the only proof that colour order,
      normalisation and label order are those that the network was trained with
   4. the bundle is written: manifest.json, model file, golden/ (real images with expected outputs), model_card.md, which says

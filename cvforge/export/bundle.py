@@ -172,6 +172,7 @@ def _write_texts(
         provenance={
             **plan.provenance,
             "worst_output_error": {verdict.model.path: dict(verdict.parity) for verdict in verdicts},
+            "agreement": {v.model.path: v.agreement.to_value() for v in verdicts if v.agreement is not None},
         },
     )
     card = model_card(draft_manifest, verdicts, reference=reference, plan=plan)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from cvforge.evaluation import evaluate, spread_indices
+from dataclasses import replace
+
+from cvforge.evaluation import spread_indices
 from cvforge.export.latency import median_latency_ms
 from cvforge.export.parity import collect_raw_outputs
 from cvforge.export.reference import ClassEvidence, EvidenceMetric, StatisticsPredictor
@@ -35,20 +37,15 @@ def measure_checkpoint(checkpoint: Predictor, scoring: Scoring, *, stages: Stage
         resamples=scoring.resamples(),
         statistics=noting.statistics,
         evidence=evidence,
+        answers=noting.answers,
     )
 
 
 def _pass_over_images(
     noting: StatisticsPredictor, scoring: Scoring, *, classes: int, stages: Stages
 ) -> tuple[dict[str, float], ClassEvidence | None]:
-    dataset, limit = scoring.dataset, scoring.limit
-    if scoring.metric is not None:
-        metric = EvidenceMetric(scoring.metric, classes)
-        metrics = evaluate(noting, dataset, metric, progress=stages("score the checkpoint"), limit=limit)
-        return metrics, metric.evidence
-    progress = stages("run the network on the images")
-    indices = spread_indices(len(dataset), limit)
-    for done, index in enumerate(indices, start=1):
-        noting.predict(dataset[index].image_bgr)
-        progress(done, len(indices))
-    return {}, None
+    if scoring.metric is None:
+        return scoring.score(noting, progress=stages("run the network on the images")), None
+    metric = EvidenceMetric(scoring.metric, classes)
+    metrics = replace(scoring, metric=metric).score(noting, progress=stages("score the checkpoint"))
+    return metrics, metric.evidence

@@ -7,7 +7,7 @@ from typing import Any
 
 from cvforge.export.limits import limits
 from cvforge.export.plan import ExportPlan
-from cvforge.export.score_tables import CLASSES_SHOWN, class_rows, comparison_rows, file_rows
+from cvforge.export.score_tables import CLASSES_SHOWN, agreement_rows, class_rows, comparison_rows, file_rows
 from cvforge.export.verify import Reference, Verdict
 from cvforge_edge.manifest import Manifest
 from cvforge_edge.types import Task
@@ -44,6 +44,7 @@ def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Re
         f"Input {width} x {height} pixels (width x height, {manifest.preprocess.resize}).",
         "## Intended use\n\n" + _intended_use(manifest, plan),
         "## Scores\n\n" + _scores(verdicts, reference=reference, plan=plan),
+        *_agreement(verdicts),
         *plan.card_sections,
         "## Classes\n\n" + _classes(manifest, reference),
         "## Limits\n\n" + _bullets(limits(manifest, reference=reference, plan=plan)),
@@ -94,6 +95,14 @@ def _comparison(verdicts: Sequence[Verdict], reference: Reference) -> str:
             _UNITS,
         ]
     )
+
+
+def _agreement(verdicts: Sequence[Verdict]) -> list[str]:
+    known = [verdict.agreement for verdict in verdicts if verdict.agreement is not None]
+    if not known:
+        return []
+    title = f"## Agreement with the checkpoint\n\nAnswers to the same {known[0].images} pictures, right or wrong."
+    return [title, _table(agreement_rows(verdicts)), known[0].MEANING]
 
 
 def _classes(manifest: Manifest, reference: Reference) -> str:

@@ -1,4 +1,4 @@
-"""What the checkpoint sees and finds on the images it is scored on: statistics for devices, and what each class rests on."""
+"""What the checkpoint sees and finds on the images it is scored on: statistics, answers, and what each class rests on."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from cvforge_edge.postprocess import PostprocessSpec, postprocess
+from cvforge.export.agreement.answers import Answers
+from cvforge.export.agreement.comparison import thresholds_of_comparison
+from cvforge.export.one_run import predict_each
+from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, ClassScores, Detections, Prediction
@@ -17,7 +20,7 @@ from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, ClassScores, Detection
 class StatisticsPredictor:
     """Predicts with the thresholds of scoring and notes what a device would have reported for the same raw outputs.
 
-    So one pass over the images gives both the score and the reference statistics.
+    So one pass over the images gives the score, the reference statistics, and the answers that files are compared with.
 
     Args:
         predictor: with the thresholds of use.
@@ -26,17 +29,17 @@ class StatisticsPredictor:
 
     def __init__(self, predictor: Predictor, scoring: PostprocessSpec) -> None:
         self._predictor = predictor
-        self._scoring = scoring
         manifest = predictor.manifest
+        self._specs = (manifest.postprocess, thresholds_of_comparison(manifest.postprocess), scoring)
         self.statistics = Statistics(manifest.task, manifest.labels)
+        self.answers = Answers()
 
     def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
         """What the model says about one (h, w, 3) uint8 image, for scoring."""
-        manifest = self._predictor.manifest
-        input_u8, geometry = manifest.preprocess.apply(image_bgr)
-        outputs = self._predictor.raw_outputs(input_u8)
-        self.statistics.add(image_bgr, postprocess(outputs, manifest.postprocess, geometry))
-        return postprocess(outputs, self._scoring, geometry)
+        reported, compared, scored = predict_each(self._predictor, image_bgr, self._specs)
+        self.statistics.add(image_bgr, reported)
+        self.answers.add(compared)
+        return scored
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,6 +72,14 @@ def comparison_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str]]:
     ]
 
 
+def agreement_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, ...]]:
+    """A header, and for each file: name, and how far what it reports is what the checkpoint reports; empty if unknown."""
+    known = [(verdict.model.path, verdict.agreement) for verdict in verdicts if verdict.agreement is not None]
+    if not known:
+        return []
+    return [("file", *known[0][1].COLUMNS), *((path, *agreement.cells()) for path, agreement in known)]
+
+
 def class_rows(task: Task, labels: Sequence[str], reference: Reference) -> list[tuple[str, ...]]:
     """A header and for each class: its name, the checkpoint's score of it, and how much truth that rests on.
 

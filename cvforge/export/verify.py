@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from cvforge.errors import ExportBudgetError
-from cvforge.evaluation import LabelledImages, Metric, evaluate
+from cvforge.evaluation import LabelledImages, Metric, PredictsImages, evaluate, spread_indices
+from cvforge.export.agreement.agreement import Agreement
+from cvforge.export.agreement.comparison import ComparingPredictor
 from cvforge.export.parity import RawOutputs, collect_raw_outputs, relative_errors
 from cvforge.export.reference import ClassEvidence
 from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
@@ -20,6 +22,7 @@ from cvforge_edge.manifest import ModelFile
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.stats.statistics import Statistics
+from cvforge_edge.types import Prediction
 
 CLASSES_SHOWN = 5
 _ROUNDING = 1e-9  # a budget of 0.001 is not exceeded by the last bit of 0.001
@@ -51,6 +54,7 @@ class Reference:
         resamples: the primary score on resampled sets of the images; None where there are too few images.
         statistics: what devices compare their own images and predictions with.
         evidence: how much truth of each class was scored.
+        answers: what it says about each image, in their order; see `ComparingPredictor`.
     """
 
     inputs_u8: Sequence[npt.NDArray[np.uint8]]
@@ -61,6 +65,7 @@ class Reference:
     resamples: Values | None = None
     statistics: Statistics | None = None
     evidence: ClassEvidence | None = None
+    answers: Iterable[Prediction] = ()
 
     @property
     def interval(self) -> ScoreInterval | None:
@@ -84,12 +89,16 @@ class Scoring:
     postprocess: PostprocessSpec
     limit: int | None = None
 
-    def score(self, predictor: Predictor, *, progress: Callable[[int, int], None] | None) -> dict[str, float]:
-        """All metrics of a model, for detection with the thresholds of scoring; none where there is no metric."""
-        if self.metric is None:
-            return {}
-        scored = predictor.with_postprocess(self.postprocess)
-        return evaluate(scored, self.dataset, self.metric, progress=progress, limit=self.limit)
+    def score(self, predictor: PredictsImages, *, progress: Callable[[int, int], None] | None) -> dict[str, float]:
+        """All metrics of what predicts with the thresholds of scoring; it runs on all images where there is no metric, too."""
+        if self.metric is not None:
+            return evaluate(predictor, self.dataset, self.metric, progress=progress, limit=self.limit)
+        indices = spread_indices(len(self.dataset), self.limit)
+        for done, index in enumerate(indices, start=1):
+            predictor.predict(self.dataset[index].image_bgr)
+            if progress is not None:
+                progress(done, len(indices))
+        return {}
 
     def resamples(self) -> Values | None:
         """The primary score of the model that was scored last, on resampled sets of the images: the same sets each time."""
@@ -108,6 +117,7 @@ class Verdict:
         float_layers: of an int8 file: layers that stayed in float.
         interval: where its primary score lies, or None.
         difference: where its primary score minus the checkpoint's on the same images lies, or None.
+        agreement: how far what it reports is what the checkpoint reports; None when it could not be run on all images.
     """
 
     model: ModelFile
@@ -117,6 +127,7 @@ class Verdict:
     float_layers: tuple[str, ...] = ()
     interval: ScoreInterval | None = None
     difference: ScoreInterval | None = None
+    agreement: Agreement | None = None
 
 
 def judge(
@@ -137,17 +148,19 @@ def judge(
         progress: told after each scored image.
     """
     failure, metrics, parity = None, {}, dict.fromkeys(reference.raw_outputs[0], float("inf"))
-    interval, difference = None, None
+    interval, difference, agreement = None, None, None
     try:
         parity = relative_errors(reference.raw_outputs, collect_raw_outputs(predictor, reference.inputs_u8))
-        metrics = scoring.score(predictor, progress=progress)
+        comparing = ComparingPredictor(predictor, scoring.postprocess, reference.answers)
+        metrics = scoring.score(comparing, progress=progress)
+        agreement = comparing.agreement()
         resamples = scoring.resamples()
         interval = percentile_interval(resamples)
         if resamples is not None and reference.resamples is not None:
             difference = percentile_interval(resamples - reference.resamples)
     except (SpecError, BackendError) as error:  # outputs that cannot be read are a verdict, not a mistake of the user
         failure = str(error)
-    return Verdict(model, parity, metrics, failure, interval=interval, difference=difference)
+    return Verdict(model, parity, metrics, failure, interval=interval, difference=difference, agreement=agreement)
 
 
 def require_budget(
@@ -179,7 +192,7 @@ def require_budget(
         if model.precision == "fp32":
             wrong_conversions.add(model.format)
         advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
-        problems += [f"{model.path}:", *(f"  {line}" for line in [*found, advice])]
+        problems += [f"{model.path}:", *(f"  {line}" for line in [*found, *_changes(verdict), advice])]
     if problems:
         raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
 
@@ -189,6 +202,14 @@ def _advice(verdict: Verdict) -> str:
         return _HALF_ADVICE
     count = len(verdict.float_layers)
     return _INT8_ADVICE.format(floats=f"{count} layer{'' if count == 1 else 's'}" if count else "no layer")
+
+
+def _changes(verdict: Verdict) -> list[str]:
+    """What is other than in the checkpoint, and where that points to."""
+    if verdict.agreement is None:
+        return []
+    hint = verdict.agreement.hint()
+    return [f"what changed: {verdict.agreement.summary()}", *([hint] if hint is not None else [])]
 
 
 def _parity_problems(verdict: Verdict, tolerance: float) -> list[str]:

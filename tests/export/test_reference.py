@@ -28,7 +28,7 @@ def test_one_pass_gives_the_score_and_the_statistics_of_two(task: Task) -> None:
     noting = StatisticsPredictor(predictor, scoring.postprocess)
     metric = EvidenceMetric(scoring.metric, len(LABELS))
     found = evaluate(noting, scoring.dataset, metric)
-    assert found == scoring.score(predictor, progress=None)
+    assert found == scoring.score(predictor.with_postprocess(scoring.postprocess), progress=None)
     expected = Statistics(task, LABELS)
     for index in range(len(scoring.dataset)):
         image = scoring.dataset[index].image_bgr
@@ -84,7 +84,7 @@ def test_a_bundle_carries_statistics_and_intervals_that_a_device_can_read(tmp_pa
     )
     assert statistics.images == 12
     scoring = tiny_scoring(task)
-    scoring.score(checkpoint(task), progress=None)
+    scoring.score(checkpoint(task).with_postprocess(scoring.postprocess), progress=None)
     expected = percentile_interval(resampled_scores(scoring.metric))
     assert manifest.metrics[0].subject == CHECKPOINT
     assert manifest.metrics[0].interval == expected

@@ -77,6 +77,8 @@ def test_export_writes_a_bundle_and_a_table_with_checkpoint_and_file(tool: Run, 
     assert manifest.metrics[0].run_id == trained.name
     assert "checkpoint (PyTorch)" in out
     assert "model_fp16.onnx" in out
+    assert "agreement with checkpoint (PyTorch)" in out
+    assert "4 of 4" in out
     assert "bundle: bundles/cls_demo" in out
     assert "convert to onnx (fp16)" in err
     assert str(trained.parent) not in (tmp_path / "bundles" / "cls_demo" / "manifest.json").read_text()

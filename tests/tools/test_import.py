@@ -82,6 +82,8 @@ def test_every_kind_becomes_a_bundle_that_passes_its_self_test(
     task, labels = bundle.manifest.task, bundle.manifest.labels
     assert Statistics.from_value(seen, task=task, labels=labels, where="manifest.json").images == 3
     assert set(bundle.manifest.provenance["worst_output_error"]) == {"model_fp32.onnx"}
+    assert "agreement with the imported file" in out
+    assert bundle.manifest.provenance["agreement"]["model_fp32.onnx"]["images"] == 3
     assert read_measurements(bundle.folder).checkpoint_latency_ms > 0
     assert read_measurements(bundle.folder).files == {}
     assert "report: bundles/net.report.html" in out
@@ -149,6 +151,7 @@ def test_the_bundle_says_what_was_imported_and_what_was_not_proven(
     card = (tmp_path / "out" / "model_card.md").read_text()
     assert card.startswith("# colours, version 1")
     assert "Not scored: there were 3 images without truth" in card
+    assert "| model_fp16.onnx | 3 of 3 | 0.00" in card
     assert "CVForge did not train this network. It was imported from `net.onnx`" in card
     assert "Not proven:\n- that colour order, normalisation, resizing and order of the labels" in card
     assert "It was trained for classification of red, green, blue elsewhere." in card
