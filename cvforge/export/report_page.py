@@ -9,7 +9,15 @@ from cvforge.export.html_page import Section, bullets, link, page, paragraph, pi
 from cvforge.export.int8_files import Int8File
 from cvforge.export.measurements import Measurements, measurements_path
 from cvforge.export.model_card import IMPORTED
-from cvforge.export.score_tables import CLASS_SCORE, CLASSES_SHOWN, class_rows, class_scores, comparison_rows, file_rows
+from cvforge.export.score_tables import (
+    CLASS_SCORE,
+    CLASSES_SHOWN,
+    agreement_rows,
+    class_rows,
+    class_scores,
+    comparison_rows,
+    file_rows,
+)
 from cvforge_edge.benchmark.cost import FileCost, NotMeasured
 from cvforge_edge.benchmark.measure import failures
 from cvforge_edge.benchmark.table import NOT_MEASURED, latency_text, threads_text
@@ -58,6 +66,7 @@ def report_page(report: ExportReport, measured: Measurements, *, plot: bytes | N
     sections = [
         *_picture_section(plot),
         Section("scores", "Scores", tuple(_scores(report))),
+        Section("agreement", "Agreement with the " + _subject(report), tuple(_agreement(report))),
         Section("costs", "Costs on this machine", tuple(_costs(report, measured))),
         *_int8_sections(report.int8),
         Section("classes", "Classes", tuple(_classes(report))),
@@ -104,6 +113,17 @@ def _scores(report: ExportReport) -> list[str]:
 
 def _score(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _agreement(report: ExportReport) -> list[str]:
+    """How far each file reports what the network reports that it was made of."""
+    header, *rows = agreement_rows(report.verdicts)
+    meanings = dict.fromkeys(v.agreement.MEANING.replace("`", "") for v in report.verdicts if v.agreement is not None)
+    return [table(header, rows), *(paragraph(meaning, quiet=True) for meaning in meanings)]
+
+
+def _subject(report: ExportReport) -> str:
+    return "imported file" if IMPORTED in report.manifest.provenance else CHECKPOINT
 
 
 def _costs(report: ExportReport, measured: Measurements) -> list[str]:

@@ -90,6 +90,9 @@ def test_files_are_measured_and_the_page_shows_what_the_json_says(report: Export
         network = cost.first.network
         assert row[2] == f"{network.p50_ms:.1f} [{network.p95_ms:.1f}]"
         assert f"{cost.memory_mb.median:.0f}" in row
+    for verdict in report.verdicts:
+        assert verdict.agreement is not None
+        assert [verdict.model.path, *verdict.agreement.cells()] in found.rows
     assert ["class", "objects", "pictures", "checkpoint", *paths] in found.rows
     assert [row[0] for row in found.rows if row[0] in report.manifest.labels] == list(report.manifest.labels)
     assert "all layers with weights are in int8" in found.text
