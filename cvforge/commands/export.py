@@ -67,6 +67,7 @@ class ExportRequest:
         limit: score the files on so many images only.
         keys: private keys to sign the bundle with; empty for an unsigned one.
         model_version: of the bundle; grows with every release of `name`, since devices that check signatures never go back.
+        batch: also make files for servers, as if the config asked for them.
         overrides: `export.metric_budget.fp16=0.01` and the like.
     """
 
@@ -80,6 +81,7 @@ class ExportRequest:
     limit: int | None = None
     keys: tuple[Path, ...] = ()
     model_version: int = 1
+    batch: bool = False
     overrides: tuple[str, ...] = ()
 
 
@@ -151,6 +153,7 @@ def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExpor
         max_float_layers=config.export.max_float_layers,
         intended_use=config.export.intended_use,
         version=request.model_version,
+        batch=config.export.batch or request.batch,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit

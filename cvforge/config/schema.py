@@ -134,6 +134,7 @@ class ExportSection:
     calibration_images: int = 128  # int8: training images, all classes about equally often
     max_float_layers: int = 12  # int8: how many layers may go back to float while the budget is missed
     golden_images: int = 4
+    batch: bool = False  # onnx: also files that take any number of images at once, for servers
     intended_use: str | None = None  # for what, by whom and where: goes into the model card
 
 
