@@ -69,7 +69,8 @@ def main() -> None:
             known.add((state, *left))
             job.run(work)
             line |= {"after": job.state(work), "names": sorted(entry.name for entry in work.iterdir())}
-        print(json.dumps(line), flush=True)
+        sys.stdout.write(json.dumps(line) + "\n")
+        sys.stdout.flush()  # or the next copy of this process would have it too
     if not moments:
         raise SystemExit(f"not done after {MAX_STEPS} steps")
 
