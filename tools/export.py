@@ -47,6 +47,7 @@ examples:
   python tools/export.py --run runs/det_bccd-20261123-101500
   python tools/export.py --run runs/det_bccd-20261123-101500 --format tflite --precision fp16 --output bundles/cells
   python tools/export.py --run runs/det_bccd-20261123-101500 --precision fp32,int8
+  python tools/export.py --run runs/det_bccd-20261123-101500 --format onnx --batch    # for a server as well
   python tools/export.py --run runs/det_bccd-20261123-101500 --force export.metric_budget.fp16=0.005
   python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
 
@@ -92,6 +93,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             keys=tuple(arguments.keys),
             model_version=arguments.model_version,
             measure=arguments.measure,
+            batch=arguments.batch,
             overrides=tuple(arguments.overrides),
         )
     )
@@ -113,6 +115,11 @@ def _parser() -> argparse.ArgumentParser:
     add("--checkpoint", default="best", metavar="WHICH", help="best (default), last, or the path of a .ckpt file")
     add("--format", metavar="LIST", help="onnx,tflite (default: export.formats of the config)")
     add("--precision", metavar="LIST", help="fp32,fp16,int8 (default: export.precisions of the config)")
+    batch_help = (
+        "also onnx files that take any number of images at once, for servers (model_fp32_batch.onnx); judged like the "
+        "others, never run by devices"
+    )
+    add("--batch", action="store_true", help=batch_help)
     add("--output", type=Path, metavar="FOLDER", help="the bundle's folder (default: bundles/NAME)")
     add("--name", metavar="NAME", help="of the model on the device (default: the run's name)")
     version_help = (

@@ -70,6 +70,7 @@ class ExportRequest:
         keys: private keys to sign the bundle with; empty for an unsigned one.
         model_version: of the bundle; grows with every release of `name`, since devices that check signatures never go back.
         measure: False leaves the files unmeasured; None for what the config says.
+        batch: also make files for servers, as if the config asked for them.
         overrides: `export.metric_budget.fp16=0.01` and the like.
     """
 
@@ -84,6 +85,7 @@ class ExportRequest:
     keys: tuple[Path, ...] = ()
     model_version: int = 1
     measure: bool | None = None
+    batch: bool = False
     overrides: tuple[str, ...] = ()
 
 
@@ -157,6 +159,7 @@ def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExpor
         max_float_layers=config.export.max_float_layers,
         intended_use=config.export.intended_use,
         version=request.model_version,
+        batch=config.export.batch or request.batch,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit

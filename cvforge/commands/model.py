@@ -43,6 +43,7 @@ def open_model(
     precision: str | None = None,
     threads: int | None = None,
     trust: Path | None = None,
+    batch: bool = False,
 ) -> OpenedModel:
     """A run's checkpoint, or a bundle's model file.
 
@@ -53,6 +54,7 @@ def open_model(
         precision: of a bundle: None for its first model that the backend runs.
         threads: of a bundle: processor threads; None for one.
         trust: of a bundle: public keys, one of which must have signed it.
+        batch: of a bundle: its model for servers instead of one for devices.
 
     Raises:
         ConfigError: there is neither, or an option of the one is given for the other.
@@ -68,10 +70,12 @@ def open_model(
             precision=precision,
             threads=threads or 1,
             trust=None if trust is None else read_trust(trust),
+            batch=batch,
         )
-        chosen = " ".join(word for word in (precision, backend) if word)
+        chosen = " ".join(word for word in (precision, backend, "batch" if batch else "") if word)
         return OpenedModel(f"{path.name} {chosen}".strip(), predictor, None)
     given = {"--backend": backend, "--precision": precision, "--threads": threads, "--trust": trust}
+    given["--batch"] = batch or None
     foreign = [option for option, value in given.items() if value is not None]
     if foreign:
         raise ConfigError(f"{', '.join(foreign)}: {path} is a run, whose checkpoint runs in PyTorch; give a bundle")

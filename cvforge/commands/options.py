@@ -32,6 +32,11 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
     add("--checkpoint", default="best", metavar="WHICH", help="run: best (default), last, or the path of a .ckpt file")
     add("--backend", metavar="NAME", help="bundle: litert, onnxruntime, ... (default: the preferred installed one)")
     add("--precision", metavar="P", help="bundle: fp32, fp16 or int8 (default: its first model that fits)")
+    add(
+        "--batch",
+        action="store_true",
+        help="bundle: its file for servers (tools/export.py --batch), run image by image",
+    )
     add("--trust", type=Path, metavar="PATH", help="bundle: folder of *.pub files, or one: only what they have signed")
     add("--threads", type=count, metavar="N", help="bundle: processor threads (default: 1)")
 
@@ -47,4 +52,5 @@ def open_chosen_model(arguments: argparse.Namespace) -> OpenedModel:
         precision=arguments.precision,
         threads=arguments.threads,
         trust=arguments.trust,
+        batch=arguments.batch,
     )

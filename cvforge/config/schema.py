@@ -135,6 +135,7 @@ class ExportSection:
     max_float_layers: int = 12  # int8: how many layers may go back to float while the budget is missed
     golden_images: int = 4
     measure: bool = True  # time, memory and start of each file on this machine, for the report beside the bundle
+    batch: bool = False  # onnx: also files that take any number of images at once, for servers
     intended_use: str | None = None  # for what, by whom and where: goes into the model card
 
 

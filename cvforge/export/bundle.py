@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import contextlib
-import tempfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
+from cvforge.export.batch_files import judge_batch_files
 from cvforge.export.checkpoint import measure_checkpoint
-from cvforge.export.folder import whole_folder
+from cvforge.export.folder import scratch_folder, whole_folder
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.golden import choose_golden
 from cvforge.export.int8_files import Int8File, int8_provenance, make_int8
@@ -82,12 +82,12 @@ def write_bundle(
     """
     with (
         whole_folder(target, replace=replace_existing) as draft,
-        tempfile.TemporaryDirectory(prefix="cvforge-export-") as scratch,
+        scratch_folder(draft) as scratch,
         contextlib.ExitStack() as stack,
     ):
         checkpoint = Predictor(source.backend, plan.manifest())
         judge, verdicts, int8 = write_and_judge(
-            source, scoring, plan, folder=draft, scratch=Path(scratch), stages=stages, calibration=calibration
+            source, scoring, plan, folder=draft, scratch=scratch, stages=stages, calibration=calibration
         )
         reference = judge.reference
         require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
@@ -101,7 +101,8 @@ def write_bundle(
         )
         for verdict in verdicts:
             model = verdict.model
-            run_self_test(open_bundle(draft), backend=FORMATS[model.format].runtime, precision=model.precision)
+            runtime = FORMATS[model.format].runtime
+            run_self_test(open_bundle(draft), backend=runtime, precision=model.precision, batch=model.batch)
         if keys:
             sign_bundle(open_bundle_to_sign(draft), keys, replace=False)
     return ExportReport(target, manifest, reference, tuple(verdicts), int8)
@@ -142,16 +143,19 @@ def write_and_judge(
         make_int8(name, file, calibration=calibration, scratch=scratch, judge=judge)
         for name, file in float_files.items()
     )
-    return judge, sorted([*verdicts, *(file.verdict for file in int8)], key=_preference), int8
+    verdicts += [file.verdict for file in int8]
+    verdicts += judge_batch_files(judge, scratch=scratch, calibration=calibration, int8=int8)
+    return judge, sorted(verdicts, key=_preference), int8
 
 
 def _float_files(plan: ExportPlan) -> list[tuple[str, str]]:
     return [(name, precision) for name in FORMATS if name in plan.formats for precision in float_precisions(plan)]
 
 
-def _preference(verdict: Verdict) -> tuple[int, int]:
-    """The order of a manifest: a device takes the first file that it can run."""
-    return list(FORMATS).index(verdict.model.format), PRECISIONS.index(verdict.model.precision)
+def _preference(verdict: Verdict) -> tuple[bool, int, int]:
+    """The order of a manifest: a device takes the first file that it can run; those for servers come last."""
+    model = verdict.model
+    return model.batch, list(FORMATS).index(model.format), PRECISIONS.index(model.precision)
 
 
 def _write_texts(

@@ -10,9 +10,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from cvforge.errors import ConfigError, RunExistsError, StorageError
-from cvforge_edge.draft_folder import draft_path, flush, flush_folder, remove_abandoned_drafts
+from cvforge_edge.draft_folder import abandoned, draft_path, flush, flush_folder, remove, remove_abandoned_drafts
 from cvforge_edge.manifest import MANIFEST_NAME
 
+_OLD = "old"  # kind of the folder that keeps an old bundle while there is no atomic exchange
 _AT_FDCWD = -100
 _RENAME_EXCHANGE = 2
 
@@ -37,13 +38,16 @@ def check_target(target: Path, *, replace: bool) -> None:
 def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
     """A draft folder beside `target`, which takes its place when the block ends well and vanishes when it does not.
 
-    Every file is flushed to the disk before the folder gets its name, so a power cut leaves the old bundle or the new
-    one. An old bundle is swapped in one step on Linux.
+    Every file is flushed to the disk before the folder gets its name, so a power cut or a kill leaves the old bundle or
+    the new one. An old bundle is swapped in one step where the system can (`renameat2` of Linux: ext4, XFS, Btrfs, tmpfs,
+    overlayfs). Elsewhere it is moved aside first: a kill in between leaves no bundle of this name, and the next call puts
+    the old one back. What killed processes left is removed.
 
     Raises:
         RunExistsError, ConfigError: as `check_target`.
         StorageError: something could not be written, for instance because the disk is full.
     """
+    put_back_old(target)
     check_target(target, replace=replace)
     draft = draft_path(target)
     try:
@@ -60,12 +64,33 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
         shutil.rmtree(draft, ignore_errors=True)
 
 
+@contextlib.contextmanager
+def scratch_folder(draft: Path) -> Iterator[Path]:
+    """A folder for intermediate files beside a draft of `whole_folder`; what a kill leaves of it goes with the draft's."""
+    folder = draft.with_name(f"{draft.name}.scratch")
+    folder.mkdir()
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def put_back_old(target: Path) -> None:
+    """Undo what a process left half-way that was killed while it replaced `target` without an atomic exchange."""
+    for old in abandoned(target, _OLD):
+        if target.exists() or target.is_symlink():
+            remove(old)  # it was replaced; only the cleaning was missing
+        else:
+            old.rename(target)
+            flush(target.parent)
+
+
 def _install(draft: Path, target: Path) -> None:
     if not target.exists():
         draft.rename(target)
     elif not _exchange(draft, target):
         # No atomic exchange here: for a moment there is no bundle of this name, and two beside it.
-        old = draft.with_name(draft.name + ".old")
+        old = draft_path(target, _OLD)
         target.rename(old)
         try:
             draft.rename(target)

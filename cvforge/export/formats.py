@@ -37,6 +37,9 @@ FORMATS = {
 }
 """By name, which is also the file ending; a device prefers the first that it can run."""
 
+BATCH_FORMAT = "onnx"
+"""The one that also has a form for any number of images at once, for servers."""
+
 INT8 = "int8"
 FLOAT_PRECISIONS = ("fp32", "fp16")
 PRECISIONS = (*FLOAT_PRECISIONS, INT8)

@@ -7,9 +7,8 @@ written here instead is a whole factor and a crop, or picked rows and columns; b
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import torch
@@ -42,10 +41,6 @@ def unambiguous_nearest(
         at = torch.arange(axis.count, dtype=torch.float32, device=x.device) * axis.step
         x = x.index_select(number, at.floor().clamp(max=axis.size - 1).long())
     return x
-
-
-DECOMPOSITIONS: dict[Any, Callable[..., Any]] = {NEAREST: unambiguous_nearest}
-"""For `ExportedProgram.run_decompositions`."""
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,8 @@ import onnx
 import torch
 
 from cvforge.errors import ExportError
-from cvforge.export.wrap import INPUT_NAME, TracedGraph
+from cvforge.export.onnx_shapes import name_free_axis, store_shapes
+from cvforge.export.wrap import BATCH_AXIS, INPUT_NAME, TracedGraph
 
 OPSET = 18
 PRODUCER = "cvforge"
@@ -52,13 +53,15 @@ def write_onnx_model(single: onnx.ModelProto, paths: Mapping[str, Path]) -> None
 
 
 def finish_onnx(model: onnx.ModelProto, *, where: str) -> bytes:
-    """The bytes of a graph that `onnx.checker` accepts, without traces of the machine that made it.
+    """The bytes of a graph that `onnx.checker` accepts, with the type and shape of every tensor and without traces of the
+    machine that made it.
 
     Raises:
         ExportError: the graph is not valid; the message begins with `where`.
     """
     _drop_traces(model)
     try:
+        store_shapes(model)
         onnx.checker.check_model(model, full_check=True)  # includes strict shape inference
     except (onnx.checker.ValidationError, onnx.shape_inference.InferenceError) as error:
         raise ExportError(f"{where}: the converted graph is not valid ONNX: {error}") from error
@@ -103,6 +106,7 @@ def _converted(graph: TracedGraph) -> onnx.ModelProto:
                 dynamo=True,
                 external_data=False,
                 opset_version=OPSET,
+                optimize=True,  # folds constants and normalisation, drops what nobody reads
                 input_names=[INPUT_NAME],
                 output_names=list(graph.spec.roles),
                 verbose=False,
@@ -113,7 +117,9 @@ def _converted(graph: TracedGraph) -> onnx.ModelProto:
         logger.setLevel(level)
     if converted is None:
         raise ExportError("onnx: torch.onnx.export returned nothing")
-    return converted.model_proto
+    model: onnx.ModelProto = converted.model_proto
+    name_free_axis(model, BATCH_AXIS)
+    return model
 
 
 def _drop_traces(model: onnx.ModelProto) -> None:

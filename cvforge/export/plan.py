@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from cvforge.errors import ConfigError
-from cvforge.export.formats import FORMATS, PRECISIONS
+from cvforge.export.formats import BATCH_FORMAT, FORMATS, PRECISIONS
 from cvforge.export.wrap import OUTPUT_ROLES, GraphSpec
 from cvforge_edge.manifest import Manifest
 from cvforge_edge.postprocess import PostprocessSpec
@@ -38,6 +38,7 @@ class ExportPlan:
         card_sections: further sections of the model card, in Markdown.
         max_float_layers: how many layers of an int8 file may go back to float while it misses its budget.
         intended_use: for what, by whom and where, in the words of the makers; None where they say nothing.
+        batch: whether servers get files of their own, which take any number of images at once.
 
     Raises:
         ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
@@ -61,6 +62,7 @@ class ExportPlan:
     card_sections: tuple[str, ...] = ()
     max_float_layers: int = 0
     intended_use: str | None = None
+    batch: bool = False
 
     def __post_init__(self) -> None:
         problems = _name_problems("format", self.formats, tuple(FORMATS))
@@ -71,6 +73,12 @@ class ExportPlan:
                 for precision in self.precisions
                 if not isinstance(table.get(precision), (int, float)) or not table[precision] >= 0
             ]
+        if self.batch and BATCH_FORMAT not in self.formats:
+            found = ", ".join(self.formats) or "none"
+            problems.append(
+                f"export.batch: only {BATCH_FORMAT} has a batch form, found formats {found}; add {BATCH_FORMAT} or leave "
+                "--batch away"
+            )
         if self.golden_images < 1:
             problems.append(f"export.golden_images: found {self.golden_images}, expected at least 1")
         if problems:

@@ -120,7 +120,9 @@ def sign_folder(folder: Path, keys: Sequence[SigningKey]) -> Path:
     message = signed_bytes(statement)
     envelope = Envelope(statement, {key.key_id: key.private_key.sign(message) for key in keys})
     path = folder / SIGNATURE_NAME
-    draft = path.with_name(path.name + ".part")
+    # Beside the folder: what a killed process left inside would be unlisted, and the whole bundle be refused.
+    place = folder.resolve()
+    draft = place.with_name(f".{place.name.lstrip('.')}.{SIGNATURE_NAME}")
     try:
         draft.write_bytes(format_envelope(envelope))
         flush(draft)

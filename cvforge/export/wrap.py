@@ -10,10 +10,13 @@ import torch
 from torch import nn
 
 from cvforge.errors import ExportError
-from cvforge.export.nearest import DECOMPOSITIONS
+from cvforge.export.nearest import NEAREST, unambiguous_nearest
+from cvforge.export.pooling import POOL, plain_pool
 from cvforge_edge.types import Task
 
 INPUT_NAME = "image"
+BATCH_AXIS = "batch"
+"""Name of the free first axis of a graph for any number of images."""
 OUTPUT_ROLES: dict[Task, tuple[str, ...]] = {
     Task.CLASSIFICATION: ("probs",),
     Task.DETECTION: ("boxes", "scores"),
@@ -21,6 +24,8 @@ OUTPUT_ROLES: dict[Task, tuple[str, ...]] = {
 }
 _RANKS = {"probs": 2, "boxes": 3, "scores": 3, "logits": 4}
 _BOX_COLUMNS = 4
+_DECOMPOSITIONS = {NEAREST: unambiguous_nearest, POOL: plain_pool}
+_EXAMPLE_IMAGES = 2  # torch.export takes an axis of length 1 for a constant
 
 
 @dataclass(frozen=True)
@@ -71,7 +76,7 @@ class ExportGraph(nn.Module):
 
 
 def trace(net: nn.Module, spec: GraphSpec) -> TracedGraph:
-    """The graph of a network, ready to be written in any format; the network itself is left as it is.
+    """The graph of a network for one image, ready to be written in any format; the network itself is left as it is.
 
     Args:
         net: offers `predict(images) -> dict[str, Tensor]` of the contract, and `export_blocker`.
@@ -80,6 +85,19 @@ def trace(net: nn.Module, spec: GraphSpec) -> TracedGraph:
     Raises:
         ExportError: the network says that it cannot be exported, breaks the contract, or cannot be traced.
     """
+    return _trace(net, spec, images=1)
+
+
+def trace_batch(net: nn.Module, spec: GraphSpec) -> TracedGraph:
+    """The same for any number of images in one call, as servers run it; only ONNX takes such a graph.
+
+    Raises:
+        ExportError: as `trace`, and where the network fixes the number of images.
+    """
+    return _trace(net, spec, images=_EXAMPLE_IMAGES)
+
+
+def _trace(net: nn.Module, spec: GraphSpec, *, images: int) -> TracedGraph:
     name = type(net).__name__
     blocker = getattr(net, "export_blocker", None)
     if blocker:
@@ -88,23 +106,28 @@ def trace(net: nn.Module, spec: GraphSpec) -> TracedGraph:
             "for a device choose a model without this limit, for instance `model=edge_detector`"
         )
     graph = ExportGraph(copy.deepcopy(net).cpu().float(), spec.roles).eval()
-    image = torch.zeros((1, *spec.size_hw, 3), dtype=torch.uint8)
+    image = torch.zeros((images, *spec.size_hw, 3), dtype=torch.uint8)
     with torch.no_grad():
         _check_contract(name, net=graph.net, image=image, spec=spec)
         return TracedGraph(_traced(name, graph=graph, image=image), spec)
 
 
 def _traced(name: str, *, graph: ExportGraph, image: torch.Tensor) -> torch.export.ExportedProgram:
+    is_batch = len(image) > 1
+    free_axes = {INPUT_NAME: {0: torch.export.Dim(BATCH_AXIS)}} if is_batch else None
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # torch warns of its own deprecations while tracing
-            program = torch.export.export(graph, (), {INPUT_NAME: image}, strict=False)
-            program = program.run_decompositions(DECOMPOSITIONS)  # also: in-place and view operators away
+            program = torch.export.export(graph, (), {INPUT_NAME: image}, dynamic_shapes=free_axes, strict=False)
+            program = program.run_decompositions(_DECOMPOSITIONS)  # also: in-place and view operators away
     except Exception as error:  # tracing raises dozens of types; all mean the same to the user
-        raise ExportError(
-            f"{name} cannot be traced: {type(error).__name__}: {_first_line(error)}. "
-            "torch.export needs static shapes and no Python branches on tensor values inside `predict`"
-        ) from error
+        needs = (
+            f"the batch form (export.{BATCH_AXIS}) needs a `predict` that takes any number of images; without it the "
+            "network may well be exported"
+            if is_batch
+            else "torch.export needs static shapes and no Python branches on tensor values inside `predict`"
+        )
+        raise ExportError(f"{name} cannot be traced: {type(error).__name__}: {_first_line(error)}. {needs}") from error
     for module in program.graph_module.modules():
         if isinstance(module, torch.fx.GraphModule):
             for node in module.graph.nodes:
@@ -123,16 +146,17 @@ def _check_contract(name: str, *, net: nn.Module, image: torch.Tensor, spec: Gra
         if role not in outputs:
             problems.append(f"output {role!r} is missing (found {', '.join(outputs) or 'none'})")
             continue
-        problems += _shape_problems(role, tuple(outputs[role].shape), num_classes=spec.num_classes)
+        shape = tuple(outputs[role].shape)
+        problems += _shape_problems(role, shape, images=len(image), num_classes=spec.num_classes)
     if problems:
         raise ExportError(f"{name}.predict breaks the contract of {spec.task.value}: " + "; ".join(problems))
 
 
-def _shape_problems(role: str, shape: tuple[int, ...], *, num_classes: int) -> list[str]:
+def _shape_problems(role: str, shape: tuple[int, ...], *, images: int, num_classes: int) -> list[str]:
     columns = _BOX_COLUMNS if role == "boxes" else num_classes
-    if len(shape) == _RANKS[role] and shape[0] == 1 and shape[-1] == columns:
+    if len(shape) == _RANKS[role] and shape[0] == images and shape[-1] == columns:
         return []
-    return [f"{role} has shape {shape}, expected {_RANKS[role]} axes, the first 1 and the last {columns}"]
+    return [f"{role} has shape {shape}, expected {_RANKS[role]} axes, the first {images} and the last {columns}"]
 
 
 def _first_line(error: Exception) -> str:

@@ -286,3 +286,34 @@ def test_an_interval_that_cannot_be_is_refused(interval: Any, words: str) -> Non
 
 def test_whole_numbers_that_fit_into_no_float_are_refused() -> None:
     assert "too large for a number" in refused(manifest().to_json().replace("0.4999", "9" * 400))
+
+
+SERVED = ModelFile("model_fp32_batch.onnx", "onnx", "fp32", DIGEST, 1000, batch=True)
+
+
+def test_models_for_servers_are_listed_apart_and_read_back() -> None:
+    given = replace(manifest(), files=(*manifest().files, SERVED))
+    read = Manifest.from_json(given.to_json(), where="m")
+    assert read == given
+    assert read.batch_models == (SERVED,)
+    assert [model.path for model in read.models] == ["model_fp32.tflite"]
+    assert given.to_json().count('"batch"') == 1  # other files read as they did before there was such a form
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"batch": 1}, "files[0].batch: found 1, expected true or false"),
+        ({"batch": True}, "files[0].batch: found a file of format 'tflite', accepted onnx"),
+    ],
+)
+def test_a_wrong_form_is_named(change: dict[str, Any], words: str) -> None:
+    value = document()
+    value["files"][0].update(change)
+    assert words in refused(value)
+
+
+def test_a_form_without_format_and_precision_is_no_model() -> None:
+    value = document()
+    value["files"][1]["batch"] = True
+    assert "files[1].format: missing" in refused(value)

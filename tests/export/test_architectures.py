@@ -15,9 +15,10 @@ from cvforge.config import build
 from cvforge.config.load import load
 from cvforge.errors import ExportError
 from cvforge.export.formats import FLOAT_PRECISIONS, FORMATS
+from cvforge.export.onnx import write_onnx
 from cvforge.export.parity import relative_errors
 from cvforge.export.torch_backend import TorchBackend
-from cvforge.export.wrap import GraphSpec, trace
+from cvforge.export.wrap import GraphSpec, trace, trace_batch
 from cvforge_edge.backends import open_backend
 from cvforge_edge.types import Task
 
@@ -61,21 +62,46 @@ def awaken(net: torch.nn.Module, size_hw: tuple[int, int]) -> None:
         net.train().predict(torch.randint(0, 256, (4, *size_hw, 3), dtype=torch.uint8))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize(("model", "size"), CASES)
-def test_every_shipped_model_gives_the_same_outputs_in_every_format(
-    model: str, size: list[str], tmp_path: Path
-) -> None:
+def prepared(model: str, size: list[str]) -> tuple[torch.nn.Module, GraphSpec]:
     name, overrides = experiment_of(model)
     config = load(name, [*overrides, *size])
     torch.manual_seed(0)
     net = build.build_net(config, pretrained=False)
     spec = GraphSpec(Task(config.task), tuple(config.preprocess.size_hw), config.data.num_classes)
+    if not net.export_blocker:
+        awaken(net, spec.size_hw)
+    return net, spec
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", MODELS)
+def test_every_shipped_model_answers_several_images_at_once_as_one_by_one(model: str, tmp_path: Path) -> None:
+    net, spec = prepared(model, [])
+    if net.export_blocker:
+        with pytest.raises(ExportError, match="cannot be exported"):
+            trace_batch(net, spec)
+        return
+    write_onnx(trace_batch(net, spec), {"fp32": tmp_path / "a.onnx"})
+    images = np.random.default_rng(0).integers(0, 256, (3, *spec.size_hw, 3)).astype(np.uint8)
+    checkpoint, backend = TorchBackend(net), open_backend("onnxruntime", tmp_path / "a.onnx")
+    expected = [checkpoint.run(image[None]) for image in images]
+    for count in (1, 2, 3):
+        found = backend.run(images[:count])
+        rows = [{role: found[role][number : number + 1] for role in spec.roles} for number in range(count)]
+        errors = relative_errors(expected[:count], rows)
+        assert max(errors.values()) < TOLERANCE, f"{count} at once: {errors}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("model", "size"), CASES)
+def test_every_shipped_model_gives_the_same_outputs_in_every_format(
+    model: str, size: list[str], tmp_path: Path
+) -> None:
+    net, spec = prepared(model, size)
     if net.export_blocker:
         with pytest.raises(ExportError, match="cannot be exported"):
             trace(net, spec)
         return
-    awaken(net, spec.size_hw)
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (1, *spec.size_hw, 3)).astype(np.uint8) for _ in range(2)]
     checkpoint = TorchBackend(net)

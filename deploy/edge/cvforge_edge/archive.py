@@ -51,9 +51,10 @@ def pack_bundle(bundle: Bundle, target: Path | str) -> Path:
     """
     target = Path(target)
     _check_free_name(target)
-    draft = target.with_name(f".{target.name}.part-{os.getpid()}")
+    draft = draft_path(target)
     try:
         target.parent.mkdir(parents=True, exist_ok=True)
+        remove_abandoned_drafts(target)
         with draft.open("xb") as archive:
             _write_archive(bundle, archive)
             archive.flush()

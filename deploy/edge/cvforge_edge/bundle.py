@@ -100,7 +100,7 @@ def vouched_manifest(
     if trust is not None:
         check_model_name(manifest.name, signers, where=str(folder))
     if not manifest.models:
-        raise BundleError(f"{folder}: files: no model is listed; export the bundle again")
+        raise BundleError(f"{folder}: files: no model is listed for devices; export the bundle again")
     return manifest, signers
 
 
@@ -110,10 +110,10 @@ def describe_file(folder: Path | str, path: str) -> BundleFile:
     return BundleFile(path=path, sha256=sha256, size_bytes=size_bytes)
 
 
-def describe_model(folder: Path | str, path: str, *, format: str, precision: str) -> ModelFile:
+def describe_model(folder: Path | str, path: str, *, format: str, precision: str, batch: bool = False) -> ModelFile:
     """The manifest entry of a model file that lies at `path` inside a bundle folder."""
     size_bytes, sha256 = _measure(Path(folder) / path)
-    return ModelFile(path=path, format=format, precision=precision, sha256=sha256, size_bytes=size_bytes)
+    return ModelFile(path, format, precision, sha256, size_bytes, batch)
 
 
 def file_sha256(path: Path | str) -> str:

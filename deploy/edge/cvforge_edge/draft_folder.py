@@ -1,24 +1,50 @@
-"""Folders that are being written beside their final place, and what killed processes left of them."""
+"""Folders and files that are being written beside their final place, and what killed processes left of them."""
 
 from __future__ import annotations
 
+import contextlib
 import os
+import re
 import shutil
 from pathlib import Path
 
+DRAFT = "draft"
 
-def draft_path(target: Path) -> Path:
-    """Where this process prepares a folder that is to become `target`: beside it, on the same file system."""
-    return target.parent / f".{target.name}.draft-{os.getpid()}"
+
+def draft_path(target: Path, kind: str = DRAFT) -> Path:
+    """Where this process prepares what is to become `target`: beside it, on the same file system.
+
+    Args:
+        target: the final place of a folder or file.
+        kind: tells apart what one process keeps beside one place.
+    """
+    return target.parent / f".{target.name}.{kind}-{os.getpid()}"
+
+
+def abandoned(target: Path, kind: str = DRAFT) -> list[Path]:
+    """What killed processes left beside `target`: their `draft_path`, and whatever has its name and an ending."""
+    name = re.compile(rf"\.{re.escape(target.name)}\.{re.escape(kind)}-(\d+)(\..*)?")
+    try:
+        entries = sorted(target.parent.iterdir())
+    except FileNotFoundError:
+        return []
+    matches = [(entry, name.fullmatch(entry.name)) for entry in entries]
+    return [entry for entry, match in matches if match is not None and not _is_running(int(match[1]))]
 
 
 def remove_abandoned_drafts(target: Path) -> None:
     """Remove drafts of `target` whose processes were killed and could not clean up."""
-    prefix = f".{target.name}.draft-"
-    for draft in target.parent.glob(f"{prefix}*"):
-        owner = draft.name.removeprefix(prefix)
-        if owner.isdecimal() and not _is_running(int(owner)):
-            shutil.rmtree(draft, ignore_errors=True)
+    for draft in abandoned(target):
+        remove(draft)
+
+
+def remove(path: Path) -> None:
+    """Remove a file, or a folder with everything in it, as far as that is possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+        return
+    with contextlib.suppress(OSError):
+        path.unlink()
 
 
 def flush_folder(folder: Path) -> None:

@@ -8,10 +8,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Union
 
-from cvforge_edge.bundle_paths import clash_problems, stays_inside
+from cvforge_edge.bundle_paths import clash_problems
 from cvforge_edge.errors import BundleError, SpecError
 from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.labels import label_problems
+from cvforge_edge.listed_files import FORMATS as FORMATS
+from cvforge_edge.listed_files import MANIFEST_NAME as MANIFEST_NAME
+from cvforge_edge.listed_files import PRECISIONS as PRECISIONS
+from cvforge_edge.listed_files import RESERVED_NAMES as RESERVED_NAMES
+from cvforge_edge.listed_files import SIGNATURE_NAME as SIGNATURE_NAME
+from cvforge_edge.listed_files import BundleFile as BundleFile
+from cvforge_edge.listed_files import ModelFile as ModelFile
 from cvforge_edge.plain_file import read_plain_file
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
@@ -19,61 +26,10 @@ from cvforge_edge.strict_json import format_json
 from cvforge_edge.types import Task
 
 SCHEMA_VERSION = 1
-MANIFEST_NAME = "manifest.json"
-SIGNATURE_NAME = "signature.json"
-RESERVED_NAMES = (MANIFEST_NAME, SIGNATURE_NAME)
 MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 MAX_SHOWN_PROBLEMS = 50
-FORMATS = ("tflite", "onnx")
-PRECISIONS = ("fp32", "fp16", "int8")
-SHA256_DIGITS = 64
 CHECKPOINT = "checkpoint"
 """Subject of the metrics of the network that the model files were exported from."""
-
-
-@dataclass(frozen=True)
-class BundleFile:
-    """A file of the bundle that is not a model: a golden vector, the model card.
-
-    Attributes:
-        path: inside the bundle, with `/`, for instance `golden/00.png`.
-        sha256: 64 lower-case hexadecimal digits.
-        size_bytes: length of the file.
-    """
-
-    path: str
-    sha256: str
-    size_bytes: int
-
-    def __post_init__(self) -> None:
-        _raise_if(_file_problems(self.path, self.sha256, self.size_bytes))
-
-
-@dataclass(frozen=True)
-class ModelFile:
-    """A model file of the bundle.
-
-    Attributes:
-        path: inside the bundle, with `/`, for instance `model_fp32.tflite`.
-        format: `tflite` or `onnx`.
-        precision: `fp32`, `fp16` or `int8`.
-        sha256: 64 lower-case hexadecimal digits.
-        size_bytes: length of the file.
-    """
-
-    path: str
-    format: str
-    precision: str
-    sha256: str
-    size_bytes: int
-
-    def __post_init__(self) -> None:
-        problems = _file_problems(self.path, self.sha256, self.size_bytes)
-        if self.format not in FORMATS:
-            problems.append(f"format: found {self.format!r}, accepted {', '.join(FORMATS)}")
-        if self.precision not in PRECISIONS:
-            problems.append(f"precision: found {self.precision!r}, accepted {', '.join(PRECISIONS)}")
-        _raise_if(problems)
 
 
 @dataclass(frozen=True)
@@ -157,8 +113,13 @@ class Manifest:
 
     @property
     def models(self) -> tuple[ModelFile, ...]:
-        """The model files, in the maker's order of preference."""
-        return tuple(file for file in self.files if isinstance(file, ModelFile))
+        """The model files for devices, which run one image at a time, in the maker's order of preference."""
+        return tuple(file for file in self.files if isinstance(file, ModelFile) and not file.batch)
+
+    @property
+    def batch_models(self) -> tuple[ModelFile, ...]:
+        """The model files for servers, in the maker's order of preference; none where they were not asked for."""
+        return tuple(file for file in self.files if isinstance(file, ModelFile) and file.batch)
 
     def to_json(self) -> str:
         """The text of `manifest.json`; the same manifest always gives the same text."""
@@ -172,7 +133,7 @@ class Manifest:
                 "preprocess": {**vars(self.preprocess), "size_hw": list(self.preprocess.size_hw)},
                 "outputs": dict(self.outputs),
                 "postprocess": dict(vars(self.postprocess)),
-                "files": [dict(vars(file)) for file in self.files],
+                "files": [file.to_value() for file in self.files],
                 "metrics": [entry.to_value() for entry in self.metrics],
                 "reference_statistics": dict(self.reference_statistics),
                 "provenance": dict(self.provenance),
@@ -285,22 +246,3 @@ def file_list_problems(files: Sequence[ModelFile | BundleFile], metrics: Sequenc
             accepted = ", ".join([CHECKPOINT, *models])
             problems.append(f"metrics[{index}].subject: found {entry.subject!r}, accepted {accepted}")
     return problems
-
-
-def _file_problems(path: str, sha256: str, size_bytes: int) -> list[str]:
-    problems = []
-    if not stays_inside(path, reserved=RESERVED_NAMES):
-        problems.append(
-            f"path: found {path!r}, accepted a relative path with '/' and no '.', '..', '\\', ':', "
-            f"neither {MANIFEST_NAME} nor {SIGNATURE_NAME}"
-        )
-    if len(sha256) != SHA256_DIGITS or not set(sha256) <= set("0123456789abcdef"):
-        problems.append(f"sha256: found {sha256!r}, accepted {SHA256_DIGITS} lower-case hexadecimal digits")
-    if isinstance(size_bytes, bool) or not isinstance(size_bytes, int) or size_bytes < 0:
-        problems.append(f"size_bytes: found {size_bytes!r}, accepted whole numbers of at least 0")
-    return problems
-
-
-def _raise_if(problems: list[str]) -> None:
-    if problems:
-        raise SpecError("; ".join(problems))

@@ -111,16 +111,18 @@ def _read_postprocess(fields: Fields | None) -> PostprocessSpec | None:
 
 
 def _read_file(fields: Fields) -> Union[ModelFile, BundleFile, None]:
-    """A model where a format or a precision is given, else any other file."""
+    """A model where something is said that only models have, else any other file."""
     arguments: dict[str, Any] = {
         "path": fields.text("path"),
         "sha256": fields.text("sha256"),
         "size_bytes": fields.integer("size_bytes", low=0),
     }
-    if not fields.has("format") and not fields.has("precision"):
+    if not any(fields.has(key) for key in ("format", "precision", "batch")):
         return _make(BundleFile, arguments, fields)
     arguments["format"] = fields.choice("format", FORMATS)
     arguments["precision"] = fields.choice("precision", PRECISIONS)
+    if fields.has("batch"):
+        arguments["batch"] = fields.boolean("batch")
     return _make(ModelFile, arguments, fields)
 
 

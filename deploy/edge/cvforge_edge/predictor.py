@@ -41,6 +41,7 @@ class Predictor:
         precision: str | None = None,
         threads: int = 1,
         trust: TrustStore | None = None,
+        batch: bool = False,
     ) -> Predictor:
         """Check a bundle and load one of its models.
 
@@ -50,20 +51,27 @@ class Predictor:
             precision: `fp32`, `fp16` or `int8`; None takes the first model that the backend runs.
             threads: processor threads for one inference.
             trust: keys, one of which must have signed the bundle; None asks for no signature.
+            batch: take a model of the batch form, as a server does, instead of one for devices.
 
         Raises:
             BundleError: the bundle is damaged, not signed by a trusted key, or has no such model.
             BackendError: no fitting runtime is installed, or it cannot load the model.
         """
         bundle = open_bundle(folder, trust=trust)
-        return cls.of_bundle(bundle, backend=backend, precision=precision, threads=threads)
+        return cls.of_bundle(bundle, backend=backend, precision=precision, threads=threads, batch=batch)
 
     @classmethod
     def of_bundle(
-        cls, bundle: Bundle, *, backend: str | None = None, precision: str | None = None, threads: int = 1
+        cls,
+        bundle: Bundle,
+        *,
+        backend: str | None = None,
+        precision: str | None = None,
+        threads: int = 1,
+        batch: bool = False,
     ) -> Predictor:
         """Load a model of a bundle that is open already; otherwise as `from_bundle`."""
-        model, name = choose_model(bundle, backend=backend, precision=precision)
+        model, name = choose_model(bundle, backend=backend, precision=precision, batch=batch)
         return cls(open_backend(name, bundle.path_of(model), threads=threads), bundle.manifest)
 
     def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
@@ -114,7 +122,9 @@ class Predictor:
         self.close()
 
 
-def choose_model(bundle: Bundle, *, backend: str | None, precision: str | None) -> tuple[ModelFile, str]:
+def choose_model(
+    bundle: Bundle, *, backend: str | None, precision: str | None, batch: bool = False
+) -> tuple[ModelFile, str]:
     """The model of a bundle to run and the name of the backend to run it with; see `Predictor.from_bundle`.
 
     Raises:
@@ -123,12 +133,20 @@ def choose_model(bundle: Bundle, *, backend: str | None, precision: str | None) 
     """
     if backend is not None and backend not in BACKENDS:
         raise BackendError(f"backend: found {backend!r}, accepted {', '.join(BACKENDS)}")
-    models = [model for model in bundle.manifest.models if precision is None or model.precision == precision]
+    manifest = bundle.manifest
+    of_form = manifest.batch_models if batch else manifest.models
+    models = [model for model in of_form if precision is None or model.precision == precision]
     if backend is None and models:
         backend = choose_backend(sorted({model.format for model in models}))
     fitting = [model for model in models if backend is not None and model.format == BACKENDS[backend].format]
     if not fitting:
-        found = ", ".join(f"{model.path} ({model.format} {model.precision})" for model in bundle.manifest.models)
-        wanted = " ".join(word for word in (precision, backend and f"for backend {backend}") if word)
-        raise BundleError(f"{bundle.folder}: no model {wanted}; the bundle has {found}")
+        every = (*manifest.models, *manifest.batch_models)
+        found = ", ".join(f"{model.path} ({model.format} {model.precision})" for model in every)
+        wanted = " ".join(
+            word
+            for word in ("of the batch form" if batch else "", precision, backend and f"for backend {backend}")
+            if word
+        )
+        advice = "; export with --batch to get one" if batch and not of_form else ""
+        raise BundleError(f"{bundle.folder}: no model {wanted}; the bundle has {found}{advice}")
     return fitting[0], backend or ""

@@ -69,7 +69,12 @@ class SelfTestReport:
 
 
 def run_self_test(
-    bundle: Bundle, *, backend: str | None = None, precision: str | None = None, threads: int = 1
+    bundle: Bundle,
+    *,
+    backend: str | None = None,
+    precision: str | None = None,
+    threads: int = 1,
+    batch: bool = False,
 ) -> SelfTestReport:
     """Replay the golden vectors of a bundle on this device.
 
@@ -81,13 +86,14 @@ def run_self_test(
         backend: a name in `BACKENDS`; None takes the one that `Predictor.from_bundle` would take.
         precision: `fp32`, `fp16` or `int8`; None likewise.
         threads: processor threads for one inference.
+        batch: test the model of the batch form, as a server does, instead of the one for devices.
 
     Raises:
         SelfTestError: the device does not reproduce the vectors; the message lists every difference.
         BundleError: the bundle has no golden vectors, or none for this precision.
         BackendError: no fitting runtime is installed, or it cannot load the model.
     """
-    model, name = choose_model(bundle, backend=backend, precision=precision)
+    model, name = choose_model(bundle, backend=backend, precision=precision, batch=batch)
     golden = read_golden(bundle.folder / GOLDEN_FOLDER, task=bundle.manifest.task)
     tolerance = _tolerance(golden, model, folder=bundle.folder)
     _check_fit(golden, bundle)

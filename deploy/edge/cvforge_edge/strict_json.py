@@ -69,6 +69,10 @@ class Fields:
             return None
         return value  # type: ignore[no-any-return]
 
+    def boolean(self, name: str) -> bool | None:
+        """True or false."""
+        return self._take(name, bool, "true or false")  # type: ignore[no-any-return]
+
     def integer(self, name: str, *, low: int) -> int | None:
         """A whole number of at least `low`."""
         value = self._take(name, int, f"a whole number of at least {low}")
@@ -162,7 +166,7 @@ class Fields:
             self._problems.append(f"{self.path(name)}: missing, expected {expected}")
             return None
         value = self._values[name]
-        if not isinstance(value, kinds) or isinstance(value, bool):
+        if not isinstance(value, kinds) or (isinstance(value, bool) and kinds is not bool):
             self._note(self.path(name), value, expected)
             return None
         return value

@@ -16,7 +16,7 @@ LOG_ERRORS_ONLY = 3
 
 
 class OnnxRuntimeBackend:
-    """An ONNX model in memory.
+    """An ONNX model in memory: for one image, or, where its first axis is free (the batch form), for any number.
 
     Args:
         path: the model file.
@@ -45,11 +45,13 @@ class OnnxRuntimeBackend:
         except Exception as error:  # its own errors share no base class
             raise BackendError(f"{self._path}: onnxruntime cannot load this model: {error}") from None
         self._input_name, self._input_shape = self._check_input()
+        self._takes_one = self._input_shape[0] == 1
         self._output_names = [output.name for output in self._session.get_outputs()]
 
     def run(self, image_u8: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-        """Outputs by tensor name, with the batch axis, for an input (1, h, w, 3) uint8."""
-        if image_u8.shape != self._input_shape or image_u8.dtype != np.uint8:
+        """Outputs by tensor name, with the batch axis, for an input (1, h, w, 3) uint8; (n, h, w, 3) in the batch form."""
+        images = image_u8.shape[0] if image_u8.ndim and not self._takes_one else 1
+        if image_u8.shape != (images, *self._input_shape[1:]) or images < 1 or image_u8.dtype != np.uint8:
             raise BackendError(
                 f"{self._path}: found an input {image_u8.shape} {image_u8.dtype}, expected {self._input_shape} uint8"
             )
@@ -63,11 +65,13 @@ class OnnxRuntimeBackend:
         """Free the model."""
         self._session = None
 
-    def _check_input(self) -> tuple[str, tuple[int, ...]]:
+    def _check_input(self) -> tuple[str, tuple[int | str, ...]]:
         inputs = self._session.get_inputs()
         found = ", ".join(f"{one.name} {tuple(one.shape)} {one.type}" for one in inputs)
         shape = tuple(inputs[0].shape) if inputs else ()
-        fits = len(shape) == 4 and shape[0] == 1 and shape[3] == 3 and all(isinstance(side, int) for side in shape)
+        sides = shape[1:]
+        fits = len(sides) == 3 and sides[2] == 3 and all(isinstance(side, int) for side in sides)
+        fits = fits and (shape[0] == 1 or isinstance(shape[0], str))  # a name: any number of images
         if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or not fits:
             raise BackendError(f"{self._path}: found inputs {found}, expected one (1, height, width, 3) uint8")
         return inputs[0].name, shape
