@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -17,7 +17,6 @@ from cvforge.export.reference import ClassEvidence
 from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
 from cvforge_edge.errors import BackendError, SpecError
 from cvforge_edge.interval import ScoreInterval
-from cvforge_edge.manifest import ModelFile
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.stats.statistics import Statistics
@@ -97,6 +96,26 @@ class Scoring:
         return resampled_scores(self.metric)
 
 
+class ExportedModel(Protocol):
+    """What a verdict is about: a model file of a bundle (`cvforge_edge.manifest.ModelFile`), or a SavedModel."""
+
+    @property
+    def path(self) -> str:
+        """Its name."""
+
+    @property
+    def format(self) -> str:
+        """In which it is written."""
+
+    @property
+    def precision(self) -> str:
+        """Decides on its budget."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was measured on one exported file.
@@ -112,7 +131,7 @@ class Verdict:
         difference: where its primary score minus the checkpoint's on the same images lies, or None.
     """
 
-    model: ModelFile
+    model: ExportedModel
     parity: Mapping[str, float]
     metrics: Mapping[str, float]
     latency_ms: float
@@ -123,7 +142,7 @@ class Verdict:
 
 
 def judge(
-    model: ModelFile,
+    model: ExportedModel,
     predictor: Predictor,
     *,
     reference: Reference,
@@ -160,6 +179,7 @@ def require_budget(
     *,
     metric_budget: Mapping[str, float],
     tensor_tolerance: Mapping[str, float],
+    made: str = "bundle",
 ) -> None:
     """Stop unless every file is good enough; only losses count.
 
@@ -168,6 +188,7 @@ def require_budget(
         reference: the checkpoint.
         metric_budget: precision -> how much of the primary metric may be lost.
         tensor_tolerance: precision -> largest error of an output, as a fraction of its range.
+        made: what is not written then.
 
     Raises:
         ExportBudgetError: a file is not; the message names every such file, by how much, and the classes that lost most.
@@ -185,7 +206,7 @@ def require_budget(
         advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
         problems += [f"{model.path}:", *(f"  {line}" for line in [*found, advice])]
     if problems:
-        raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
+        raise ExportBudgetError("\n".join([f"export over budget; no {made} was written", *problems]))
 
 
 def _advice(verdict: Verdict) -> str:
