@@ -21,7 +21,7 @@ VERSIONS = {
 }
 NUMBER_TYPES = {np.dtype(np.float32): 0, np.dtype(np.int32): 2, np.dtype(np.uint8): 3}
 SAME, VALID = 0, 1
-ACTIVATIONS = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3, "tanh": 4}
+ACTIVATIONS = {"none": 0, "relu": 1, "relu_n1_to_1": 2, "relu6": 3}
 Built = tuple[str, bytes, set[str]]
 
 

@@ -189,6 +189,7 @@ def test_a_savedmodel_over_budget_is_not_written(tflite_of: Callable[[Task], Pat
 
 
 @needs_tensorflow
+@pytest.mark.slow
 def test_a_network_that_mixes_images_of_a_batch_is_served_one_by_one(tmp_path: Path) -> None:
     # The batch is moved behind the rows and summed there: right for one image, wrong for two.
     builder = FileBuilder()
@@ -221,6 +222,7 @@ def test_a_network_that_mixes_images_of_a_batch_is_served_one_by_one(tmp_path: P
 
 
 @needs_tensorflow
+@pytest.mark.slow
 def test_a_folder_that_tensorflow_cannot_load_is_an_error_with_its_reason(tmp_path: Path) -> None:
     (tmp_path / "saved_model.pb").write_bytes(b"no protocol buffer")
     with pytest.raises(BackendError, match=r"cannot be loaded by tensorflow: \w+: .*saved_model.pb"):

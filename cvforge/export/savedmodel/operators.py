@@ -41,18 +41,23 @@ def _relu_n1_to_1(x: Any) -> Any:
     return tf.clip_by_value(x, -1.0, 1.0)
 
 
-_ACTIVATIONS: Mapping[int, Callable[[Any], Any]] = {
+ACTIVATIONS: Mapping[int, Callable[[Any], Any]] = {
     0: lambda x: x,
     1: tf.nn.relu,
     2: _relu_n1_to_1,
     3: tf.nn.relu6,
-    4: tf.tanh,
 }
+"""By number in the format; LiteRT leaves out the others (tanh, sign) without a word."""
 _PADDINGS = {0: "SAME", 1: "VALID"}
 
 
+def fused_activation(options: Any) -> int:
+    """Number of the activation that an operator with these options ends with."""
+    return int(getattr(options, "fusedActivationFunction", 0))
+
+
 def _activated(call: Call, x: Any) -> Any:
-    return _ACTIVATIONS[getattr(call.options, "fusedActivationFunction", 0)](x)
+    return ACTIVATIONS[fused_activation(call.options)](x)
 
 
 def _with_bias(call: Call, x: Any) -> Any:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from cvforge.export.savedmodel.operators import OPERATORS, Call
+from cvforge.export.savedmodel.operators import ACTIVATIONS, OPERATORS, Call, fused_activation
 from cvforge.export.tflite_graph import Graph
 
 _DTYPES = {0: np.float32, 1: np.float16, 2: np.int32, 3: np.uint8, 4: np.int64, 6: np.bool_}
@@ -35,6 +35,8 @@ class TFLiteFunction:
         self._kinds = [self._graph.kind(number) for number in range(len(model.subgraphs[0].operators))]
         unknown = {f"operator {kind}" for kind in self._kinds if kind not in OPERATORS}
         unknown |= {f"number type {tensor.type}" for tensor in self._tensors if tensor.type not in _DTYPES}
+        activations = {fused_activation(operator.builtinOptions) for operator in model.subgraphs[0].operators}
+        unknown |= {f"fused activation {number}" for number in activations - ACTIVATIONS.keys()}
         if unknown:
             raise NotImplementedError(f"no TensorFlow form for {', '.join(sorted(unknown))}")
         self._constants = {n: a for n in range(len(self._tensors)) if (a := self._constant(n)) is not None}
