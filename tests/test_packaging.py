@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import shutil
+import subprocess
 import sys
 from importlib.metadata import metadata, packages_distributions
+from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
@@ -86,7 +90,7 @@ def test_opencv_comes_without_windows_so_that_a_bare_machine_can_import_it() -> 
 
 
 def test_everything_that_the_trainer_imports_is_named_in_an_extra() -> None:
-    named = set().union(*(extras()[extra] for extra in ("train", "export", "track")))
+    named = set().union(*(extras()[extra] for extra in ("train", "export", "tensorflow", "track")))
     providers = packages_distributions()
     missing = {}
     for path in sorted((REPOSITORY / "cvforge").rglob("*.py")):
@@ -115,3 +119,23 @@ def test_malware_and_known_holes_are_excluded() -> None:
         assert not train["pytorch-lightning"].specifier.contains(hole)
     assert not train["torch"].specifier.contains("2.9.1")
     assert not train["albumentations"].specifier.contains("2.0.9")
+
+
+@pytest.mark.network
+@pytest.mark.skipif(shutil.which("uv", path=Path(sys.executable).parent) is None, reason="make install brings uv")
+def test_the_tensorflow_extra_leaves_every_package_of_the_main_environment_as_it_is() -> None:
+    def resolved(*names: str) -> set[str]:
+        chosen = [word for name in names for word in ("--extra", name)]
+        command = [Path(sys.executable).parent / "uv", "pip", "compile", "-q", "--no-header", "--no-annotate", *chosen]
+        command += ["-c", "constraints.txt", "--python", sys.executable, "setup.py"]
+        environment = {**os.environ, "UV_NATIVE_TLS": "1"}
+        done = subprocess.run(
+            command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False
+        )
+        assert done.returncode == 0, done.stderr[-2000:]
+        return set(done.stdout.split())
+
+    main = resolved("train", "export", "dev")
+    both = resolved("train", "export", "dev", "tensorflow")
+    assert main - both == set()
+    assert any(line.startswith("tensorflow==") for line in both - main)

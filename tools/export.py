@@ -25,6 +25,7 @@ COMMANDS = {
     "verify": "cvforge.commands.verify",
     "pack": "cvforge.commands.pack",
     "unpack": "cvforge.commands.unpack",
+    "savedmodel": "cvforge.commands.savedmodel",
 }
 """Sub-command -> module with `main(arguments) -> exit code`; without one, a run is exported."""
 
@@ -52,6 +53,9 @@ examples:
   python tools/export.py --run runs/det_bccd-20261123-101500 data.root=/data/bccd     # the data have moved
 
   python tools/export.py --run runs/det_bccd-20261123-101500 --model-version 3 --sign ~/keys/team-a.key
+
+for TensorFlow Serving:
+  savedmodel               python tools/export.py savedmodel --help
 
 with a network that was trained elsewhere:
   import                   python tools/export.py import --help

@@ -59,7 +59,7 @@ def whole_folder(target: Path, *, replace: bool) -> Iterator[Path]:
         check_target(target, replace=replace)
         _install(draft, target)
     except OSError as error:
-        raise StorageError(f"{target}: cannot write the bundle ({error}); nothing was changed") from error
+        raise StorageError(f"{target}: cannot be written ({error}); nothing was changed") from error
     finally:
         shutil.rmtree(draft, ignore_errors=True)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,6 @@ from cvforge.export.reference import ClassEvidence
 from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
 from cvforge_edge.errors import BackendError, SpecError
 from cvforge_edge.interval import ScoreInterval
-from cvforge_edge.manifest import ModelFile
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.stats.statistics import Statistics
@@ -105,6 +104,26 @@ class Scoring:
         return resampled_scores(self.metric)
 
 
+class ExportedModel(Protocol):
+    """What a verdict is about: a model file of a bundle (`cvforge_edge.manifest.ModelFile`), or a SavedModel."""
+
+    @property
+    def path(self) -> str:
+        """Its name."""
+
+    @property
+    def format(self) -> str:
+        """In which it is written."""
+
+    @property
+    def precision(self) -> str:
+        """Decides on its budget."""
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all its files."""
+
+
 @dataclass(frozen=True)
 class Verdict:
     """What was measured on one exported file.
@@ -120,7 +139,7 @@ class Verdict:
         agreement: how far what it reports is what the checkpoint reports; None when it could not be run on all images.
     """
 
-    model: ModelFile
+    model: ExportedModel
     parity: Mapping[str, float]
     metrics: Mapping[str, float]
     failure: str | None = None
@@ -131,7 +150,7 @@ class Verdict:
 
 
 def judge(
-    model: ModelFile,
+    model: ExportedModel,
     predictor: Predictor,
     *,
     reference: Reference,
@@ -169,6 +188,7 @@ def require_budget(
     *,
     metric_budget: Mapping[str, float],
     tensor_tolerance: Mapping[str, float],
+    made: str = "bundle",
 ) -> None:
     """Stop unless every file is good enough; only losses count.
 
@@ -177,6 +197,7 @@ def require_budget(
         reference: the checkpoint.
         metric_budget: precision -> how much of the primary metric may be lost.
         tensor_tolerance: precision -> largest error of an output, as a fraction of its range.
+        made: what is not written then.
 
     Raises:
         ExportBudgetError: a file is not; the message names every such file, by how much, and the classes that lost most.
@@ -194,7 +215,7 @@ def require_budget(
         advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
         problems += [f"{model.path}:", *(f"  {line}" for line in [*found, *_changes(verdict), advice])]
     if problems:
-        raise ExportBudgetError("\n".join(["export over budget; no bundle was written", *problems]))
+        raise ExportBudgetError("\n".join([f"export over budget; no {made} was written", *problems]))
 
 
 def _advice(verdict: Verdict) -> str:

@@ -24,10 +24,8 @@ def run_worker(what: str, module: str, arguments: Sequence[str]) -> None:
     Raises:
         ExportError: it failed or took longer than `LIMIT_S`; the last lines of its log are in the message.
     """
-    # One thread: the work is serial, and idle OpenMP threads only take the processor from others.
-    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
-    environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
     command = [sys.executable, "-m", module, *arguments]
+    environment = worker_environment()
     try:
         done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=LIMIT_S, check=False)
     except subprocess.TimeoutExpired as error:
@@ -36,3 +34,11 @@ def run_worker(what: str, module: str, arguments: Sequence[str]) -> None:
         log = (done.stdout + "\n" + done.stderr).strip().splitlines()
         tail = "\n".join(f"  | {line}" for line in log[-LOG_LINES:])
         raise ExportError(f"{what}: the process ended with code {done.returncode}; its last lines:\n{tail}")
+
+
+def worker_environment() -> dict[str, str]:
+    """The environment of a worker: it finds what we find, has one thread and reproducible hashes, and logs errors only."""
+    # One thread: the work is serial, and idle OpenMP threads only take the processor from others.
+    environment = {**os.environ, "PYTHONHASHSEED": "0", "OMP_NUM_THREADS": "1", "TF_CPP_MIN_LOG_LEVEL": "2"}
+    environment["PYTHONPATH"] = os.pathsep.join(entry for entry in sys.path if entry)
+    return environment
