@@ -240,9 +240,10 @@ def signing(material: Path, old: str) -> Job:
 
 
 def exporting(material: Path, old: str) -> Job:
-    """`write_bundle` as tools/export.py calls it, on a file that was converted once: scored, tested, signed, written."""
+    """What tools/export.py calls, on a file that was converted once: scored, tested, signed, written, and its page."""
     import torch
 
+    from cvforge.export.beside import write_beside
     from cvforge.export.bundle import write_bundle
     from cvforge.export.source import Source, file_name, network_source
     from cvforge.export.torch_backend import TorchBackend
@@ -263,7 +264,7 @@ def exporting(material: Path, old: str) -> Job:
         return {}
 
     def export(target: Path, version: int) -> None:
-        write_bundle(
+        report = write_bundle(
             Source(TorchBackend(net), write),
             tiny_scoring(Task.CLASSIFICATION),
             plans[version - 1],
@@ -272,6 +273,7 @@ def exporting(material: Path, old: str) -> Job:
             stages=quiet_stages,
             keys=[KEY] if old == "signed" else [],
         )
+        write_beside(report, measure=False, stages=quiet_stages)
 
     export(material / "old", 1)
     return Job(

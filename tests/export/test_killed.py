@@ -78,7 +78,9 @@ def test_a_bundle_that_is_signed_again_always_has_the_old_or_the_new_signatures(
 def test_an_export_leaves_the_old_or_the_new_bundle_at_every_step(tmp_path: Path, old: str, first: str) -> None:
     lines = kill(tmp_path, "export", old)
     assert states(lines) == [first, "version 2"]
-    assert after(lines) == {("version 2", "bundle", "bundle.measurements.json")}
+    assert after(lines) == {
+        ("version 2", "bundle", "bundle.measurements.json", "bundle.pareto.png", "bundle.report.html")
+    }
 
 
 @pytest.mark.slow
@@ -86,4 +88,6 @@ def test_an_export_leaves_the_old_or_the_new_bundle_at_every_moment(tmp_path: Pa
     lines = kill(tmp_path, "export", "signed", "moments")
     assert set(states(lines)) <= {"version 1", "version 2"}
     assert states(lines)[0] == "version 1"
-    assert after(lines) == {("version 2", "bundle", "bundle.measurements.json")}
+    assert after(lines) == {
+        ("version 2", "bundle", "bundle.measurements.json", "bundle.pareto.png", "bundle.report.html")
+    }
