@@ -32,7 +32,7 @@ demo: $(STAMP)  ## train, export, verify and run a small detector on a generated
 test: $(STAMP)  ## the tests that every change runs
 	@$(BIN)/python -m pytest -m "not slow and not network and not gpu"
 
-test-slow: $(STAMP) $(VENV)/.installed-track  ## conversions of every architecture, DDP, resume, trackers
+test-slow: $(STAMP) $(VENV)/.installed-track $(VENV)/.installed-tensorflow  ## conversions of every architecture, DDP, resume, trackers, kill -9, TensorFlow
 	@$(BIN)/python -m pytest -m "slow and not network and not gpu"
 
 test-network: $(STAMP)  ## the device folder alone in fresh environments (installs packages)
