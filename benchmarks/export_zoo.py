@@ -83,10 +83,9 @@ def blocker(task: Task, changes: Sequence[str]) -> str | None:
 def train(model: str, task: Task, changes: Sequence[str], out: Path) -> Path:
     """Train, with the output of training on the terminal; the run's folder."""
     target = out / "runs" / model
-    resume = ["--resume", str(target)] if target.exists() else []
-    command = [sys.executable, str(REPOSITORY / "tools" / "train.py"), "--config", DEMOS[task], *resume]
-    if not resume:
-        command += [*changes, f"run.dir={target}"]
+    started = ["--config", DEMOS[task], *changes, f"run.dir={target}"]
+    command = [sys.executable, str(REPOSITORY / "tools" / "train.py")]
+    command += ["--resume", str(target)] if target.exists() else started
     subprocess.run(command, check=True, cwd=REPOSITORY)
     return target
 
