@@ -51,7 +51,8 @@ def main(argv: Sequence[str]) -> int:
     from cvforge_edge.manifest import name_problems
 
     run = require_run(arguments.run)
-    config = run_config(run, arguments.overrides, sections=SECTIONS)
+    without_batch_file = (*arguments.overrides, "export.batch=false")  # that is an ONNX file; this takes batches itself
+    config = run_config(run, without_batch_file, sections=SECTIONS)
     name = arguments.name or config.run.name
     if name_problems(name):
         raise ConfigError(f"--name: {'; '.join(name_problems(name))}; give --name")

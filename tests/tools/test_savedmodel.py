@@ -13,7 +13,7 @@ from cvforge.export.savedmodel import backend
 from cvforge_edge.manifest import Manifest
 from untrained_run import write_untrained_run
 
-OVERRIDES = ["data.val.count=4", "preprocess.size_hw=[64,64]"]
+OVERRIDES = ["data.val.count=4", "preprocess.size_hw=[64,64]", "export.batch=true"]
 
 
 @pytest.fixture(scope="module")
