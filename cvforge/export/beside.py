@@ -9,7 +9,7 @@ from pathlib import Path
 from cvforge.errors import StorageError
 from cvforge.export.bundle import ExportReport
 from cvforge.export.int8_files import int8_measurements
-from cvforge.export.measurements import Measurements, measurements_path, write_measurements
+from cvforge.export.measurements import Measurements, measurements_path, read_measurements, write_measurements
 from cvforge.export.pareto import candidates
 from cvforge.export.pareto_plot import draw_pareto
 from cvforge.export.report_page import report_page
@@ -78,6 +78,7 @@ def write_beside(report: ExportReport, *, measure: bool, stages: Stages) -> Besi
     stages("write measurements and report")
     measured = Measurements(this_machine(), report.reference.latency_ms, costs, int8_measurements(report.int8))
     write_measurements(folder, measured)
+    measured = read_measurements(folder)  # rounded: the page says what the file says
     plot = _plot(report, measured)
     if plot is not None:
         write_whole(plot_path(folder), plot)
