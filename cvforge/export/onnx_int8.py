@@ -13,8 +13,10 @@ import numpy as np
 import onnx
 
 from cvforge.errors import ExportError
+from cvforge.export.int8 import entry_layers
 from cvforge.export.noise import Layer, LayerNoise, layer_noise
 from cvforge.export.onnx import finish_onnx
+from cvforge.export.onnx_rounding import OnnxRounding
 from cvforge.export.wrap import INPUT_NAME
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
@@ -27,8 +29,8 @@ ROUNDED_SUFFIX = "_DequantizeLinear_Output"  # of the tensor as the next layer s
 class OnnxQuantiser:
     """Static int8 (QDQ) with one scale for each channel of the weights, true ranges, and float input and outputs.
 
-    What follows the last weights stays in float, as in `TFLiteQuantiser`. Activations are uint8: signed ones run four
-    times slower on x86.
+    What follows the last weights and the entry stay in float, as in `TFLiteQuantiser`, and weights are rounded as there.
+    Activations are uint8: signed ones run four times slower on x86.
 
     Args:
         source: the fp32 file.
@@ -56,6 +58,10 @@ class OnnxQuantiser:
                 calibrator.collect_data(_Reader(input_u8))
             self._ranges = calibrator.compute_data()
         self._graph = onnx.load(self._prepared).graph
+        self._weighted = weighted_nodes(self._graph)
+        self._rounding = OnnxRounding(self._graph, self._weighted)
+        with _quiet("round"):
+            self._rounding.learn(_each_image(self._prepared, inputs_u8, self._rounding.sources))
 
     def write(self, target: Path, *, float_layers: Sequence[str] = ()) -> None:
         """Write the int8 file; the same ranges give the same bytes.
@@ -69,7 +75,8 @@ class OnnxQuantiser:
         from onnxruntime.quantization.registry import QDQRegistry
 
         left = {node.name for node in self._graph.node if node.op_type in FLOAT_KINDS}
-        left |= {node.name for node in weighted_nodes(self._graph) if layer_name(node) in float_layers}
+        left |= {node.name for node in self._weighted if layer_name(node) in float_layers}
+        left |= {node.name for node in self._weighted[: entry_layers(len(self._weighted))]}
         with _quiet("quantise"):
             quantizer = QDQQuantizer(
                 onnx.load(self._prepared),
@@ -85,13 +92,14 @@ class OnnxQuantiser:
             )
             quantizer.quantize_model()
             quantizer.model.topological_sort()
+            self._rounding.apply(quantizer.model.model.graph)
         target.write_bytes(finish_onnx(quantizer.model.model, where=target.name))
 
     def noise(self, int8: Path) -> list[LayerNoise]:
-        """The noise of every layer of an int8 file that `write` made, worst first."""
+        """The noise of every layer of an int8 file that `write` made, worst first; without those of the entry."""
         layers = [
             Layer(layer_name(node), node.op_type, output=_activated(self._graph, node.output[0]), source=node.input[0])
-            for node in weighted_nodes(self._graph)
+            for node in self._weighted[entry_layers(len(self._weighted)) :]
         ]
         names = sorted({name for layer in layers for name in (layer.output, layer.source)} - {INPUT_NAME})
         with _quiet("noise"):
@@ -142,6 +150,11 @@ def tail_names(graph: Any) -> list[str]:
 
 
 def _tensors(path: Path, inputs_u8: Sequence[np.ndarray], names: Sequence[str]) -> list[dict[str, np.ndarray]]:
+    """The named tensors of all images at once; see `_each_image`."""
+    return list(_each_image(path, inputs_u8, names))
+
+
+def _each_image(path: Path, inputs_u8: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """The named tensors of each image, after quantisation; those that the graph no longer has are left out."""
     import onnxruntime
 
@@ -156,7 +169,8 @@ def _tensors(path: Path, inputs_u8: Sequence[np.ndarray], names: Sequence[str]) 
     options.log_severity_level = 3
     session = onnxruntime.InferenceSession(model.SerializeToString(), options, providers=["CPUExecutionProvider"])
     wanted = list(chosen.values())
-    return [dict(zip(chosen, session.run(wanted, {INPUT_NAME: x[None]}), strict=True)) for x in inputs_u8]
+    for input_u8 in inputs_u8:
+        yield dict(zip(chosen, session.run(wanted, {INPUT_NAME: input_u8[None]}), strict=True))
 
 
 @contextmanager

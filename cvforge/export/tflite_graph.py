@@ -67,6 +67,11 @@ class Graph:
                 leads_on.add(number)
         return [number for number in range(len(self.subgraph.operators)) if number not in leads_on]
 
+    def is_constant(self, operator: Any, position: int) -> bool:
+        """Whether an operator reads stored values, rather than computed ones, at one of its inputs."""
+        data = self.model.buffers[self.subgraph.tensors[int(operator.inputs[position])].buffer].data
+        return data is not None and len(data) > 0
+
     def _constant_bytes(self, tensor: int) -> bool:
         if tensor < 0 or len(self.subgraph.tensors[tensor].shape) < 2:
             return False

@@ -1,7 +1,8 @@
 """Quantises a TFLite file: `python -m cvforge.export.tflite_int8_worker COMMAND ...`, in a process of its own.
 
 - `calibrate MODEL INPUTS RANGES`: the smallest and largest value of every tensor over all inputs.
-- `quantise MODEL RANGES INPUTS TARGET [FLOAT_LAYER ...]`: the int8 file, its biases corrected; named layers stay in float.
+- `round MODEL INPUTS ROUNDED`: the weights in steps, rounded for the least change of every layer's output.
+- `quantise MODEL RANGES ROUNDED TARGET [FLOAT_LAYER ...]`: the int8 file with those weights; named layers stay in float.
 - `noise MODEL INT8 INPUTS TARGET`: the noise of every layer, as JSON.
 """
 
@@ -11,15 +12,16 @@ import json
 import re
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from cvforge.export.int8 import entry_layers
 from cvforge.export.noise import Layer, LayerNoise, layer_noise
-from cvforge.export.tflite_bias import correct_biases
 from cvforge.export.tflite_graph import Graph, quantise_leaky, to_bytes
+from cvforge.export.tflite_rounding import rounded_weights, use_rounded
 from cvforge.export.tflite_tensors import read_tensors
 
 BITS = 8
@@ -33,10 +35,17 @@ def main(arguments: Sequence[str]) -> None:
     command, model, *rest = arguments
     if command == "calibrate":
         calibrate(Path(model), np.load(rest[0], allow_pickle=False), target=Path(rest[1]))
+    elif command == "round":
+        np.savez(rest[1], **rounded_weights(Path(model), np.load(rest[0], allow_pickle=False)))
     elif command == "quantise":
-        inputs_u8 = np.load(rest[1], allow_pickle=False)
-        made = quantised(Path(model), _read_ranges(Path(rest[0])), inputs_u8=inputs_u8, float_layers=rest[3:])
-        Path(rest[2]).write_bytes(made)
+        ranges, rounded, target, *float_layers = rest
+        made = quantised(
+            Path(model),
+            _read_ranges(Path(ranges)),
+            rounded=dict(np.load(rounded, allow_pickle=False)),
+            float_layers=float_layers,
+        )
+        Path(target).write_bytes(made)
     elif command == "noise":
         found = noise(Path(model), Path(rest[0]), np.load(rest[1], allow_pickle=False))
         Path(rest[2]).write_text(json.dumps([vars(layer) for layer in found]), encoding="utf-8")
@@ -63,13 +72,19 @@ def calibrate(model: Path, inputs_u8: np.ndarray, *, target: Path) -> None:
     target.write_text(json.dumps(ranges), encoding="utf-8")
 
 
-def quantised(model: Path, ranges: dict[str, Any], *, inputs_u8: np.ndarray, float_layers: Sequence[str] = ()) -> bytes:
+def quantised(
+    model: Path,
+    ranges: dict[str, Any],
+    *,
+    rounded: Mapping[str, np.ndarray],
+    float_layers: Sequence[str] = (),
+) -> bytes:
     """The int8 file.
 
     Args:
         model: the float file.
         ranges: from `calibrate`.
-        inputs_u8: prepared images (n, h, w, 3) uint8 that biases are corrected on.
+        rounded: from `rounded_weights`.
         float_layers: names of operators that stay in float.
     """
     from ai_edge_litert.tools import flatbuffer_utils
@@ -88,8 +103,9 @@ def quantised(model: Path, ranges: dict[str, Any], *, inputs_u8: np.ndarray, flo
     for kind in (*FLOAT_KINDS, *BOUNDARY_KINDS):
         leave(".*", kind)
     known = {kind.value for kind in tfl_flatbuffer_utils.TFL_OP_CODE_TO_NAME.values()}
-    chosen = set(float_layers)
-    for number in {*graph.tail(), *(n for n in graph.weighted() if graph.name(n) in chosen)}:
+    layers = list(graph.weighted())
+    chosen = {*float_layers, *(graph.name(number) for number in layers[: entry_layers(len(layers))])}
+    for number in {*graph.tail(), *(n for n in layers if graph.name(n) in chosen)}:
         kind = graph.kind(number).replace("TRANSPOSE_CONV", "CONV_2D_TRANSPOSE")
         if kind in known:
             leave(_exactly(graph.name(number)), kind)
@@ -97,8 +113,7 @@ def quantised(model: Path, ranges: dict[str, Any], *, inputs_u8: np.ndarray, flo
         bytearray(maker.quantize(ranges, enable_progress_report=False).quantized_model)
     )
     quantise_leaky(made)
-    names = [graph.name(number) for number in graph.weighted()]
-    correct_biases(made, source=model, names=names, inputs_u8=inputs_u8)
+    use_rounded(made, rounded, source=model)
     return to_bytes(made)
 
 
@@ -108,9 +123,10 @@ def noise(model: Path, int8: Path, inputs_u8: np.ndarray) -> list[LayerNoise]:
 
     graph = Graph(flatbuffer_utils.read_model(str(model)))
     operators = graph.subgraph.operators
+    weighted = list(graph.weighted())
     layers = [
         Layer(name, graph.kind(number), output=name, source=graph.tensor_name(int(operators[number].inputs[0])))
-        for number in graph.weighted()
+        for number in weighted[entry_layers(len(weighted)) :]
         for name in [graph.name(number)]
     ]
     names = {name for layer in layers for name in (layer.output, layer.source)}
