@@ -35,7 +35,7 @@ test: $(STAMP)  ## the tests that every change runs
 test-slow: $(STAMP) $(VENV)/.installed-track $(VENV)/.installed-tensorflow  ## conversions of every architecture, DDP, resume, trackers, kill -9, TensorFlow
 	@$(BIN)/python -m pytest -m "slow and not network and not gpu"
 
-test-network: $(STAMP)  ## the device folder alone in fresh environments (installs packages)
+test-network: $(STAMP)  ## the device folder alone in fresh environments and on an emulated Raspberry Pi (installs packages)
 	@$(BIN)/python -m pytest -m "network and not gpu"
 
 test-all: test test-slow test-network  ## all of the above

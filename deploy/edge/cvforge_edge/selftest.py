@@ -97,7 +97,7 @@ def run_self_test(
     golden = read_golden(bundle.folder / GOLDEN_FOLDER, task=bundle.manifest.task)
     tolerance = _tolerance(golden, model, folder=bundle.folder)
     _check_fit(golden, bundle)
-    failures: list[str] = []
+    failures: dict[str, list[str]] = {}
     for candidate in _candidates(name):
         errors, problems = _replay(bundle, model, golden, tolerance, backend=candidate, threads=threads)
         if not problems:
@@ -105,10 +105,10 @@ def run_self_test(
             for note in notes:
                 logger.warning("%s", note)
             return SelfTestReport(model.path, candidate, candidate != name, len(golden.items), tuple(errors), notes)
-        failures.append(f"backend {candidate}: " + "; ".join(problems))
+        failures[candidate] = problems
     raise SelfTestError(
         f"{bundle.folder}: this device does not reproduce the golden vectors of {model.path}; do not use it here\n"
-        + "\n".join(f"  {failure}" for failure in failures)
+        + "\n".join(f"  backend {candidate}: {'; '.join(problems)}" for candidate, problems in failures.items())
     )
 
 
@@ -117,10 +117,13 @@ def _candidates(name: str) -> list[str]:
     return [name, fallback] if fallback in BACKENDS else [name]
 
 
-def _notes(asked: str, passed: str, failures: list[str]) -> tuple[str, ...]:
+def _notes(asked: str, passed: str, failures: dict[str, list[str]]) -> tuple[str, ...]:
+    """One line: services write it to their journal at each start."""
     if passed == asked:
         return ()
-    return (f"{asked} computes wrongly on this processor ({'; '.join(failures)}); use {passed} here, slower but right",)
+    first, *others = failures[asked]
+    more = f", and {len(others)} more" if others else ""
+    return (f"{asked} computes wrongly on this processor ({first}{more}); use {passed} here, slower but right",)
 
 
 def _tolerance(golden: Golden, model: ModelFile, *, folder: Path) -> Tolerance:
