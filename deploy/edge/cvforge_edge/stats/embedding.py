@@ -101,9 +101,8 @@ class EmbeddingStatistics:
     def distance(self, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
         """Mahalanobis distance of points from the mean, divided by the root of d: about 1 for an image like those of the set.
 
-        A point is the embedding of an image, or the mean embedding of a window of images: that of n images like those of the
-        set lies at about 1 / sqrt(n). The covariance is shrunk towards equal variances in all directions, by how much
-        follows from the number of images: the plain one of 50 images calls every new image an outlier.
+        The covariance is shrunk towards equal variances in all directions, by how much follows from the number of images:
+        the plain one of 50 images calls every new image an outlier.
         Sources: Mahalanobis 1936; Chen et al. 2010, Shrinkage Algorithms for MMSE Covariance Estimation, eq. 23 (oracle
         approximating shrinkage), without its terms in 2 / d as in scikit-learn.
 
@@ -124,6 +123,21 @@ class EmbeddingStatistics:
         variances, axes = np.linalg.eigh(self.covariance)
         variances = _shrunk(np.maximum(variances, 0.0), self.images)
         return np.sqrt(np.square((points - self.mean) @ axes) @ (1 / variances) / self.width)
+
+    def shift(self, window: EmbeddingStatistics) -> float:
+        """How far the mean of other images lies from that of the set: about 1 where they are alike, and if they are not, more
+        with every image. It sees a change long before single images are out of the ordinary.
+
+        The root of Hotelling's T-squared divided by d, with the shrunk covariance of `distance`.
+        Source: Hotelling 1931, The Generalization of Student's Ratio.
+
+        Raises:
+            SpecError: the window has another width or no image, or `can_measure` is False.
+        """
+        if not window.images:
+            raise SpecError("shift: found a window without images, expected at least one")
+        weight = self.images * window.images / (self.images + window.images)
+        return float(np.sqrt(weight) * self.distance(window.mean[None])[0])
 
     def to_value(self) -> dict[str, Any]:
         """Plain values for JSON."""
