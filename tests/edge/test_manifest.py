@@ -159,7 +159,10 @@ def test_what_does_not_fit_together_is_refused() -> None:
     value["files"].append(value["files"][0])
     message = refused(value)
     assert "postprocess.kind: 'detection_nms' belongs to task 'detection', but task is 'segmentation'" in message
-    assert "outputs: found roles boxes, logits, but kind 'detection_nms' needs exactly boxes, scores" in message
+    assert (
+        "outputs: found roles boxes, logits, but kind 'detection_nms' needs exactly boxes, scores, and may have embedding"
+        in message
+    )
     assert "outputs: found tensor names ['a', 'a']" in message
     assert "files: model_fp32.tflite is listed 2 times" in message
     assert "metrics[0].subject: found 'model.onnx', accepted checkpoint, model_fp32.tflite" in message

@@ -122,7 +122,8 @@ class EmbeddingStatistics:
             raise SpecError(f"distance: found {self.images} images without spread, expected at least two that differ")
         variances, axes = np.linalg.eigh(self.covariance)
         variances = _shrunk(np.maximum(variances, 0.0), self.images)
-        return np.sqrt(np.square((points - self.mean) @ axes) @ (1 / variances) / self.width)
+        squared: npt.NDArray[np.float64] = np.square((points - self.mean) @ axes) @ (1 / variances)
+        return np.sqrt(squared / self.width)
 
     def shift(self, window: EmbeddingStatistics) -> float:
         """How far the mean of other images lies from that of the set: about 1 where they are alike, and if they are not, more
