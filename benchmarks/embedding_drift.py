@@ -20,6 +20,7 @@ import numpy as np
 
 from cvforge.config import build
 from cvforge.config.load import load_resolved
+from cvforge.evaluation import spread_indices
 from cvforge.runs import open_run
 from cvforge_edge.image_io import read_image
 from cvforge_edge.postprocess import EMBEDDING
@@ -63,7 +64,7 @@ def main() -> int:
 
 def _kinds(options: argparse.Namespace) -> Iterator[tuple[str, Iterable[np.ndarray]]]:
     dataset = build.build_dataset(load_resolved(open_run(options.run).config), options.split)
-    images = [_small(dataset[index].image_bgr) for index in range(min(len(dataset), options.limit))]
+    images = [_small(dataset[index].image_bgr) for index in spread_indices(len(dataset), options.limit)]
     rng = np.random.default_rng(0)
     yield f"same kind ({options.split})", images
     yield "darker", [(image * SHADE).astype(np.uint8) for image in images]

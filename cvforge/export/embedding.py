@@ -6,7 +6,7 @@ A network of the contract names the layer (`embedding_layer`); nothing is traine
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -56,7 +56,7 @@ def predict_with_embedding(net: nn.Module, images: torch.Tensor, layer: str | No
         return outputs  # type: ignore[no-any-return]
     if not given:
         raise ExportError(f"{where}: predict does not come by this layer; name one that it runs")
-    return {**outputs, EMBEDDING: fold(_pooled(given[-1], images=len(images), where=where).float())}
+    return {**outputs, EMBEDDING: fold(_pooled(given[-1], images=images.shape[0], where=where).float())}
 
 
 def fold(features: torch.Tensor) -> torch.Tensor:
@@ -83,12 +83,14 @@ def _signs(channels: int) -> torch.Tensor:
 
 
 def _pooled(output: Any, *, images: int, where: str) -> torch.Tensor:
+    """(b, c); `images` is taken from the shape: `len` would fix the number of images in a graph for any number."""
     if isinstance(output, Mapping):
         output = list(output.values())
-    while isinstance(output, Sequence) and output:
+    while isinstance(output, (list, tuple)) and output:
         output = output[-1]
     if isinstance(output, torch.Tensor) and output.ndim in (2, 4) and output.shape[0] == images:
-        return output.mean(dim=(2, 3)) if output.ndim == 4 else output
+        # By this operator the converters keep the memory order of the map; a plain mean costs a transposition.
+        return F.adaptive_avg_pool2d(output, 1).flatten(1) if output.ndim == 4 else output
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     raise ExportError(
         f"{where}: the layer gives {found}, expected ({images}, c), ({images}, c, h, w) or a list of these"

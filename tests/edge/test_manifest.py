@@ -168,6 +168,18 @@ def test_what_does_not_fit_together_is_refused() -> None:
     assert "metrics[0].subject: found 'model.onnx', accepted checkpoint, model_fp32.tflite" in message
 
 
+def test_any_kind_may_have_an_embedding_beside_its_own_outputs_but_not_in_place_of_one() -> None:
+    value = document()
+    value["outputs"]["embedding"] = "features"
+    made = Manifest.from_json(json.dumps(value), where="x")
+    assert made.outputs["embedding"] == "features"
+    assert Manifest.from_json(made.to_json(), where="x") == made
+    value["outputs"] = {"boxes": "boxes", "embedding": "features"}
+    assert "found roles boxes, embedding, but kind 'detection_nms' needs exactly boxes, scores" in refused(value)
+    value["outputs"] = {"boxes": "boxes", "scores": "scores", "embedding": "boxes"}
+    assert "accepted one name of its own for each role" in refused(value)
+
+
 def test_the_same_checks_hold_for_a_manifest_made_in_code() -> None:
     with pytest.raises(BundleError, match=r"(?s)2 problems.*version: found 0.*roles boxes, but kind"):
         replace(manifest(), version=0, outputs={"boxes": "boxes"})
