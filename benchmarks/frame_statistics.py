@@ -23,6 +23,7 @@ from cvforge_edge.types import Detections, Task
 SIZES_HW = ((480, 640), (720, 1280), (1080, 1920))
 FRAMES = 300
 WARM_UP_FRAMES = 20
+EMBEDDING_WIDTH = 32
 OBJECTS = 20
 TARGET_MS = 1.0
 
@@ -49,9 +50,14 @@ def main() -> int:
     for height, width in SIZES_HW:
         image = np.random.default_rng(0).integers(0, 256, (height, width, 3)).astype(np.uint8)
         collected = Statistics(Task.DETECTION, ("object",))
+        with_embedding = Statistics(Task.DETECTION, ("object",))
+        embedding = np.random.default_rng(1).normal(size=EMBEDDING_WIDTH)
         calls: dict[str, Callable[[], object]] = {
             "image alone": lambda image=image: measure_image(image),  # type: ignore[misc]
             f"image and {OBJECTS} objects": lambda image=image, to=collected: to.add(image, found),  # type: ignore[misc]
+            "the same and an embedding": lambda image=image, to=with_embedding, point=embedding: to.add(  # type: ignore[misc]
+                image, found, embedding=point
+            ),
         }
         for name, call in calls.items():
             times_ms = measure(call)

@@ -23,6 +23,7 @@ from cvforge.evaluation import spread_indices
 from cvforge.export.beside import Beside, write_beside
 from cvforge.export.bundle import ExportReport, write_bundle
 from cvforge.export.calibration import calibration_inputs
+from cvforge.export.embedding import embedding_layer
 from cvforge.export.folder import check_target
 from cvforge.export.formats import INT8
 from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
@@ -141,6 +142,7 @@ def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExpor
     net = build.load_net(run, request.checkpoint, config=config)
     dataset = matching_dataset(config, SPLIT, task=Task(config.task), labels=run.labels)
     scored = len(spread_indices(len(dataset), request.limit))
+    embedding = embedding_layer(net) if config.export.embedding else None
     plan = ExportPlan(
         name=request.name or config.run.name,
         task=Task(config.task),
@@ -160,11 +162,12 @@ def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExpor
         intended_use=config.export.intended_use,
         version=request.model_version,
         batch=config.export.batch or request.batch,
+        embedding=embedding,
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
     )
-    return RunExport(network_source(net), scoring, plan, _calibration(config, plan))
+    return RunExport(network_source(net, embedding=embedding), scoring, plan, _calibration(config, plan))
 
 
 def _calibration(config: Config, plan: ExportPlan) -> list[np.ndarray]:

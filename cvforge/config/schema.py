@@ -136,6 +136,7 @@ class ExportSection:
     golden_images: int = 4
     measure: bool = True  # time, memory and start of each file on this machine, for the report beside the bundle
     batch: bool = False  # onnx: also files that take any number of images at once, for servers
+    embedding: bool = True  # also give where an image lies in the network's own features, for statistics of drift
     intended_use: str | None = None  # for what, by whom and where: goes into the model card
 
 

@@ -15,7 +15,7 @@ from cvforge.evaluation import spread_indices
 from cvforge_edge.golden import GoldenItem, Tolerance
 from cvforge_edge.manifest import ModelFile
 from cvforge_edge.match import prediction_problems
-from cvforge_edge.postprocess import postprocess
+from cvforge_edge.postprocess import EMBEDDING, postprocess
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.types import VOID_CLASS_ID, Detections, Prediction, SegmentationMap, Task
 
@@ -117,13 +117,17 @@ def _bounded(image_bgr: npt.NDArray[np.uint8]) -> npt.NDArray[np.uint8]:
 def _measured(predictor: Predictor, items: Sequence[GoldenItem], *, precision: str) -> Tolerance:
     """The floor, widened to `MARGIN` times the worst that this machine shows."""
     floor = FLOORS[precision]
+    gives_embedding = EMBEDDING in predictor.manifest.outputs
     is_map = predictor.manifest.task is Task.SEGMENTATION
-    output_max = output_mean = score = pixels = 0.0
+    output_max = output_mean = score = pixels = embedding = 0.0
     for item in items:
         found = predictor.raw_outputs(item.input_u8)
         for role, expected in item.outputs.items():
             error = np.abs(found[role].astype(np.float64) - expected)
             span = float(expected.max()) - float(expected.min()) or 1.0
+            if role == EMBEDDING:
+                embedding = max(embedding, float(error.max()) / span)
+                continue
             output_max = max(output_max, float(error.max()) / span)
             output_mean = max(output_mean, float(error.mean()) / span)
             if role in ("scores", "probs"):
@@ -136,6 +140,7 @@ def _measured(predictor: Predictor, items: Sequence[GoldenItem], *, precision: s
         score=_widened(score, floor.score, margin=MARGIN[precision]),
         box_iou=floor.box_iou,
         unmatched=_widened(pixels, PIXEL_FLOORS[precision] if is_map else floor.unmatched, margin=MARGIN[precision]),
+        embedding=_widened(embedding, floor.output_max, margin=MARGIN[precision]) if gives_embedding else None,
     )
 
 
@@ -170,4 +175,5 @@ def _wider(first: Tolerance, second: Tolerance) -> Tolerance:
         score=max(first.score, second.score),
         box_iou=min(first.box_iou, second.box_iou),
         unmatched=max(first.unmatched, second.unmatched),
+        embedding=None if first.embedding is None else max(first.embedding, second.embedding or 0.0),
     )

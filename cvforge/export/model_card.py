@@ -10,6 +10,7 @@ from cvforge.export.plan import ExportPlan
 from cvforge.export.score_tables import CLASSES_SHOWN, agreement_rows, class_rows, comparison_rows, file_rows
 from cvforge.export.verify import Reference, Verdict
 from cvforge_edge.manifest import Manifest
+from cvforge_edge.stats.embedding import EmbeddingStatistics
 from cvforge_edge.types import Task
 
 DATA_FINGERPRINTS = "data_fingerprints"
@@ -26,6 +27,8 @@ _UNITS = (
 IMPORTED = "imported"
 """Key of the provenance of a network that CVForge did not train, and the id of the run that it does not have."""
 LABELS_SHOWN = 20
+SHARES = (0.5, 0.95, 0.99)
+"""Of the pictures; the card says within what distance so many lie."""
 
 
 def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Reference, plan: ExportPlan) -> str:
@@ -125,7 +128,18 @@ def _data(plan: ExportPlan, reference: Reference) -> list[str]:
             f"`reference_statistics` in `manifest.json`: light, contrast, focus, colours and predictions of the checkpoint on "
             f"these {reference.statistics.images} pictures, for a device to notice that its own have changed"
         )
+        if reference.statistics.embedding is not None:
+            lines.append(_embedding(reference.statistics.embedding, layer=plan.embedding or "unknown"))
     return lines
+
+
+def _embedding(embedding: EmbeddingStatistics, *, layer: str) -> str:
+    distances = embedding.distances
+    spread = ", ".join(f"{share:.0%} within {distances.quantile(share):.2f}" for share in SHARES if distances.count)
+    return (
+        f"embedding: layer `{layer}`, {embedding.width} numbers, mean and covariance of {embedding.images} pictures; distance "
+        f"of each from others, where about 1 is usual: {spread or 'not measured'}"
+    )
 
 
 def _run(manifest: Manifest, plan: ExportPlan, reference: Reference) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 from cvforge.errors import ConfigError
 from cvforge.export.formats import BATCH_FORMAT, FORMATS, PRECISIONS
-from cvforge.export.wrap import OUTPUT_ROLES, GraphSpec
+from cvforge.export.wrap import GraphSpec
 from cvforge_edge.manifest import Manifest
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
@@ -39,6 +39,7 @@ class ExportPlan:
         max_float_layers: how many layers of an int8 file may go back to float while it misses its budget.
         intended_use: for what, by whom and where, in the words of the makers; None where they say nothing.
         batch: whether servers get files of their own, which take any number of images at once.
+        embedding: layer of the network whose features become the output `embedding`; None for files without.
 
     Raises:
         ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
@@ -63,6 +64,7 @@ class ExportPlan:
     max_float_layers: int = 0
     intended_use: str | None = None
     batch: bool = False
+    embedding: str | None = None
 
     def __post_init__(self) -> None:
         problems = _name_problems("format", self.formats, tuple(FORMATS))
@@ -87,7 +89,7 @@ class ExportPlan:
     @property
     def graph(self) -> GraphSpec:
         """What the network's graph must look like."""
-        return GraphSpec(self.task, self.preprocess.size_hw, len(self.labels))
+        return GraphSpec(self.task, self.preprocess.size_hw, len(self.labels), self.embedding)
 
     def manifest(self) -> Manifest:
         """The manifest before there are files: enough to run the checkpoint or a file as the device would."""
@@ -97,7 +99,7 @@ class ExportPlan:
             task=self.task,
             labels=self.labels,
             preprocess=self.preprocess,
-            outputs={role: role for role in OUTPUT_ROLES[self.task]},
+            outputs={role: role for role in self.graph.roles},
             postprocess=self.postprocess,
             provenance=self.provenance,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,8 +14,12 @@ from cvforge.export.agreement.comparison import thresholds_of_comparison
 from cvforge.export.one_run import predict_each
 from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
+from cvforge_edge.stats.distribution import Distribution
+from cvforge_edge.stats.embedding import DISTANCE_BINS, EmbeddingStatistics
 from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, ClassScores, Detections, Prediction
+
+FOLDS = 10
 
 
 class StatisticsPredictor:
@@ -31,15 +36,50 @@ class StatisticsPredictor:
         self._predictor = predictor
         manifest = predictor.manifest
         self._specs = (manifest.postprocess, thresholds_of_comparison(manifest.postprocess), scoring)
-        self.statistics = Statistics(manifest.task, manifest.labels)
+        self._noted = Statistics(manifest.task, manifest.labels)
+        self._embeddings: list[npt.NDArray[Any]] = []
         self.answers = Answers()
+
+    @property
+    def statistics(self) -> Statistics:
+        """Of all images so far; where there are embeddings, with how far each image lies from the others."""
+        if self._noted.embedding is not None:
+            self._noted.embedding.distances = distances_from_others(self._embeddings)
+        return self._noted
 
     def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
         """What the model says about one (h, w, 3) uint8 image, for scoring."""
-        reported, compared, scored = predict_each(self._predictor, image_bgr, self._specs)
-        self.statistics.add(image_bgr, reported)
+        readings = predict_each(self._predictor, image_bgr, self._specs)
+        reported, compared, scored = readings.predictions
+        self._noted.add(image_bgr, reported, embedding=readings.embedding)
+        if readings.embedding is not None:
+            self._embeddings.append(readings.embedding)
         self.answers.add(compared)
         return scored
+
+
+def distances_from_others(embeddings: Sequence[npt.NDArray[Any]]) -> Distribution:
+    """How far each image lies from images that it is not one of: every tenth from the other nine tenths.
+
+    Measured from a set that it is part of, an image seems nearer than a new one of the same kind: of 87 images and 32 numbers
+    by a fifth. Empty where the others have no spread.
+    """
+    parts = [_together(embeddings[start::FOLDS]) for start in range(min(FOLDS, len(embeddings)))]
+    distances = Distribution(DISTANCE_BINS)
+    for number in range(len(parts)):
+        others = EmbeddingStatistics(parts[number].width)
+        for part in parts[:number] + parts[number + 1 :]:
+            others.merge(part)
+        if others.can_measure:
+            distances.add(others.distance(np.stack(embeddings[number::FOLDS])))
+    return distances
+
+
+def _together(embeddings: Sequence[npt.NDArray[Any]]) -> EmbeddingStatistics:
+    joined = EmbeddingStatistics(len(embeddings[0]))
+    for embedding in embeddings:
+        joined.merge(EmbeddingStatistics.of(embedding))
+    return joined
 
 
 @dataclass(frozen=True, eq=False)

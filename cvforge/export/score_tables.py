@@ -8,6 +8,7 @@ from cvforge.export.reference import ClassEvidence
 from cvforge.export.verify import Reference, Verdict
 from cvforge_edge.interval import ScoreInterval
 from cvforge_edge.manifest import CHECKPOINT
+from cvforge_edge.postprocess import EMBEDDING
 from cvforge_edge.types import Task
 
 BYTES_PER_MB = 1e6
@@ -61,12 +62,12 @@ def file_rows(
 
 
 def comparison_rows(verdicts: Sequence[Verdict]) -> list[tuple[str, str, str]]:
-    """For each file, scored or not: name, size in MB, worst error of a raw output."""
+    """For each file, scored or not: name, size in MB, worst error of a raw output that predictions are made of."""
     return [
         (
             verdict.model.path,
             f"{verdict.model.size_bytes / BYTES_PER_MB:.2f}",
-            f"{max(verdict.parity.values()):.1e}",
+            f"{max(error for role, error in verdict.parity.items() if role != EMBEDDING):.1e}",
         )
         for verdict in verdicts
     ]

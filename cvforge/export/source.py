@@ -35,12 +35,16 @@ class Source:
     write: Callable[[Path, Path, ExportPlan, Stages], dict[str, Path]]
 
 
-def network_source(net: nn.Module) -> Source:
+def network_source(net: nn.Module, *, embedding: str | None = None) -> Source:
     """A trained network of the contract, traced and converted.
+
+    Args:
+        net: the network.
+        embedding: as in the plan that it will be written with.
 
     `Source.write` raises ExportError where the network cannot be converted.
     """
-    return Source(TorchBackend(net), partial(_convert, net))
+    return Source(TorchBackend(net, embedding=embedding), partial(_convert, net))
 
 
 def file_name(format_name: str, precision: str, *, batch: bool = False) -> str:

@@ -10,8 +10,10 @@ import torch
 from torch import nn
 
 from cvforge.errors import ExportError
+from cvforge.export.embedding import predict_with_embedding
 from cvforge.export.nearest import NEAREST, unambiguous_nearest
 from cvforge.export.pooling import POOL, plain_pool
+from cvforge_edge.postprocess import EMBEDDING
 from cvforge_edge.types import Task
 
 INPUT_NAME = "image"
@@ -36,16 +38,19 @@ class GraphSpec:
         task: decides which outputs there are.
         size_hw: height and width of the input, in pixels.
         num_classes: columns of `probs` and `scores`, channels of `logits`.
+        embedding: layer whose features become the output `embedding`; None for a graph without.
     """
 
     task: Task
     size_hw: tuple[int, int]
     num_classes: int
+    embedding: str | None = None
 
     @property
     def roles(self) -> tuple[str, ...]:
         """Names of the outputs, in their order in the file."""
-        return OUTPUT_ROLES[self.task]
+        roles = OUTPUT_ROLES[self.task]
+        return roles if self.embedding is None else (*roles, EMBEDDING)
 
 
 @dataclass(frozen=True)
@@ -64,15 +69,15 @@ class TracedGraph:
 class ExportGraph(nn.Module):
     """A network's `predict` with the input and output names of the graph contract."""
 
-    def __init__(self, net: nn.Module, roles: tuple[str, ...]) -> None:
+    def __init__(self, net: nn.Module, spec: GraphSpec) -> None:
         super().__init__()
         self.net = net
-        self.roles = roles
+        self.spec = spec
 
     def forward(self, image: torch.Tensor) -> dict[str, torch.Tensor]:
         """Outputs by role, float32, batch first; `image` is (1, h, w, 3) uint8."""
-        outputs = self.net.predict(image)
-        return {role: outputs[role].float() for role in self.roles}
+        outputs = predict_with_embedding(self.net, image, self.spec.embedding)
+        return {role: outputs[role].float() for role in self.spec.roles}
 
 
 def trace(net: nn.Module, spec: GraphSpec) -> TracedGraph:
@@ -105,7 +110,7 @@ def _trace(net: nn.Module, spec: GraphSpec, *, images: int) -> TracedGraph:
             f"{name} cannot be exported: {blocker}. It can be trained, evaluated and used with tools/predict.py; "
             "for a device choose a model without this limit, for instance `model=edge_detector`"
         )
-    graph = ExportGraph(copy.deepcopy(net).cpu().float(), spec.roles).eval()
+    graph = ExportGraph(copy.deepcopy(net).cpu().float(), spec).eval()
     image = torch.zeros((images, *spec.size_hw, 3), dtype=torch.uint8)
     with torch.no_grad():
         _check_contract(name, net=graph.net, image=image, spec=spec)
@@ -136,13 +141,13 @@ def _traced(name: str, *, graph: ExportGraph, image: torch.Tensor) -> torch.expo
 
 
 def _check_contract(name: str, *, net: nn.Module, image: torch.Tensor, spec: GraphSpec) -> None:
-    outputs = net.predict(image)
+    outputs = predict_with_embedding(net, image, spec.embedding)
     problems = []
     if not isinstance(outputs, dict):
         raise ExportError(
-            f"{name}.predict: found {type(outputs).__name__}, expected a dict with {', '.join(spec.roles)}"
+            f"{name}.predict: found {type(outputs).__name__}, expected a dict with {', '.join(OUTPUT_ROLES[spec.task])}"
         )
-    for role in spec.roles:
+    for role in OUTPUT_ROLES[spec.task]:
         if role not in outputs:
             problems.append(f"output {role!r} is missing (found {', '.join(outputs) or 'none'})")
             continue

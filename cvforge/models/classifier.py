@@ -29,6 +29,7 @@ class TimmClassifier(nn.Module):
 
     task = Task.CLASSIFICATION
     export_blocker: str | None = None
+    embedding_layer: str | None = "backbone"
 
     def __init__(
         self,

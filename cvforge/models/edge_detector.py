@@ -50,6 +50,7 @@ class EdgeDetector(nn.Module):
 
     task = Task.DETECTION
     export_blocker: str | None = None
+    embedding_layer: str | None = "backbone"
 
     def __init__(
         self,

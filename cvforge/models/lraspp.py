@@ -28,6 +28,7 @@ class LRASPP(nn.Module):
 
     task = Task.SEGMENTATION
     export_blocker: str | None = None
+    embedding_layer: str | None = "backbone"
 
     def __init__(self, num_classes: int, weights: str | None = None) -> None:
         super().__init__()

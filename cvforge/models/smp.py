@@ -55,6 +55,7 @@ class SmpSegmenter(nn.Module):
 
     task = Task.SEGMENTATION
     export_blocker: str | None = None
+    embedding_layer: str | None = "backbone"
 
     def __init__(
         self,

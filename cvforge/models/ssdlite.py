@@ -42,6 +42,7 @@ class SSDLite(nn.Module):
 
     task = Task.DETECTION
     export_blocker: str | None = None
+    embedding_layer: str | None = "backbone.features.1"  # stride 32; the maps behind it are new layers
 
     def __init__(self, num_classes: int, weights: str | None = None, size_hw: Sequence[int] = (320, 320)) -> None:
         super().__init__()

@@ -159,10 +159,25 @@ def test_what_does_not_fit_together_is_refused() -> None:
     value["files"].append(value["files"][0])
     message = refused(value)
     assert "postprocess.kind: 'detection_nms' belongs to task 'detection', but task is 'segmentation'" in message
-    assert "outputs: found roles boxes, logits, but kind 'detection_nms' needs exactly boxes, scores" in message
+    assert (
+        "outputs: found roles boxes, logits, but kind 'detection_nms' needs exactly boxes, scores, and may have embedding"
+        in message
+    )
     assert "outputs: found tensor names ['a', 'a']" in message
     assert "files: model_fp32.tflite is listed 2 times" in message
     assert "metrics[0].subject: found 'model.onnx', accepted checkpoint, model_fp32.tflite" in message
+
+
+def test_any_kind_may_have_an_embedding_beside_its_own_outputs_but_not_in_place_of_one() -> None:
+    value = document()
+    value["outputs"]["embedding"] = "features"
+    made = Manifest.from_json(json.dumps(value), where="x")
+    assert made.outputs["embedding"] == "features"
+    assert Manifest.from_json(made.to_json(), where="x") == made
+    value["outputs"] = {"boxes": "boxes", "embedding": "features"}
+    assert "found roles boxes, embedding, but kind 'detection_nms' needs exactly boxes, scores" in refused(value)
+    value["outputs"] = {"boxes": "boxes", "scores": "scores", "embedding": "boxes"}
+    assert "accepted one name of its own for each role" in refused(value)
 
 
 def test_the_same_checks_hold_for_a_manifest_made_in_code() -> None:

@@ -155,7 +155,7 @@ def found(boxes: object, scores: object, class_ids: object) -> Detections:
 
 
 def test_golden_vectors_read_back_equal_and_their_bytes_are_deterministic(tmp_path: Path) -> None:
-    tolerances = {"fp32": Tolerance(), "int8": Tolerance(output_max=0.2, unmatched=0.1)}
+    tolerances = {"fp32": Tolerance(embedding=0.5), "int8": Tolerance(output_max=0.2, unmatched=0.1)}
     for name in ("a", "b"):
         names = write_golden(tmp_path / name, [item(), item(Detections.empty())], tolerances)
     assert names == ["00.png", "00.npz", "01.png", "01.npz", "golden.json"]
@@ -178,6 +178,11 @@ def test_golden_vectors_read_back_equal_and_their_bytes_are_deterministic(tmp_pa
         ({"items": [{"image": "../x.png", "arrays": "00.npz"}]}, r"items\[0\].image: found '../x.png'"),
         ({"tolerances": {"fp33": {}}}, "tolerances.fp33: unknown key, did you mean fp32"),
         ({"tolerances": {"fp32": {"score": 1}}}, "tolerances.fp32.box_iou: missing"),
+        (
+            {"tolerances": {"fp32": {**vars(Tolerance()), "embedding": 2}}},
+            "embedding: found 2.0, accepted numbers in 0..1",
+        ),
+        ({"tolerances": {"fp32": vars(Tolerance())}}, "tolerances.fp32.embedding: found null, expected a number"),
         ({"extra": 1}, "extra: unknown key"),
     ],
 )

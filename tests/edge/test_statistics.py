@@ -240,7 +240,7 @@ def test_every_key_is_needed_and_refuses_another_type(path: tuple[str, ...]) -> 
         ("prediction.classes.images", 6, "different numbers of images: [5, 6]"),
         ("input.extra", 1, "input.extra: unknown key"),
         ("prediction.score", {}, "unknown key, did you mean scores"),
-        ("schema_version", 2, "statistics of schema_version 2, accepted 1; export the bundle again"),
+        ("schema_version", 3, "statistics of schema_version 3, accepted 1, 2; export the bundle again"),
     ],
 )
 def test_numbers_that_cannot_be_are_refused(path: str, wrong: Any, words: str) -> None:

@@ -14,6 +14,7 @@ from conftest import REPOSITORY
 from cvforge.config import build
 from cvforge.config.load import load
 from cvforge.errors import ExportError
+from cvforge.export.embedding import embedding_layer
 from cvforge.export.formats import FLOAT_PRECISIONS, FORMATS
 from cvforge.export.onnx import write_onnx
 from cvforge.export.parity import relative_errors
@@ -67,7 +68,8 @@ def prepared(model: str, size: list[str]) -> tuple[torch.nn.Module, GraphSpec]:
     config = load(name, [*overrides, *size])
     torch.manual_seed(0)
     net = build.build_net(config, pretrained=False)
-    spec = GraphSpec(Task(config.task), tuple(config.preprocess.size_hw), config.data.num_classes)
+    size_hw = tuple(config.preprocess.size_hw)
+    spec = GraphSpec(Task(config.task), size_hw, config.data.num_classes, embedding_layer(net))
     if not net.export_blocker:
         awaken(net, spec.size_hw)
     return net, spec
@@ -83,7 +85,7 @@ def test_every_shipped_model_answers_several_images_at_once_as_one_by_one(model:
         return
     write_onnx(trace_batch(net, spec), {"fp32": tmp_path / "a.onnx"})
     images = np.random.default_rng(0).integers(0, 256, (3, *spec.size_hw, 3)).astype(np.uint8)
-    checkpoint, backend = TorchBackend(net), open_backend("onnxruntime", tmp_path / "a.onnx")
+    checkpoint, backend = TorchBackend(net, embedding=spec.embedding), open_backend("onnxruntime", tmp_path / "a.onnx")
     expected = [checkpoint.run(image[None]) for image in images]
     for count in (1, 2, 3):
         found = backend.run(images[:count])
@@ -104,10 +106,10 @@ def test_every_shipped_model_gives_the_same_outputs_in_every_format(
         return
     generator = np.random.default_rng(0)
     images = [generator.integers(0, 256, (1, *spec.size_hw, 3)).astype(np.uint8) for _ in range(2)]
-    checkpoint = TorchBackend(net)
+    checkpoint = TorchBackend(net, embedding=spec.embedding)
     expected = [checkpoint.run(image) for image in images]
     assert all(np.abs(expected[0][role] - expected[1][role]).max() > MOVES for role in spec.roles)
-    half = TorchBackend(rounded(net))
+    half = TorchBackend(rounded(net), embedding=spec.embedding)
     from_rounding = relative_errors(expected, [half.run(image) for image in images])
     graph = trace(net, spec)
     for name, form in FORMATS.items():

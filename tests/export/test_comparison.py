@@ -154,7 +154,7 @@ def test_readings_that_mean_the_same_are_made_once() -> None:
     specs = [PostprocessSpec("segmentation_logits", score_threshold=value) for value in (0.1, 0.2)]
     manifest = tiny_plan(Task.SEGMENTATION).manifest()
     predictor = Predictor(TorchBackend(tiny_net(Task.SEGMENTATION)), manifest)
-    first, second = predict_each(predictor, tiny_scoring(Task.SEGMENTATION).dataset[0].image_bgr, specs)
+    first, second = predict_each(predictor, tiny_scoring(Task.SEGMENTATION).dataset[0].image_bgr, specs).predictions
     assert first is second
 
 

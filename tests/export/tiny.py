@@ -217,10 +217,11 @@ def export_tiny(
     calibration: Sequence[np.ndarray] = (),
     keys: Sequence[SigningKey] = (),
 ) -> ExportReport:
+    plan = plan or tiny_plan(task)
     return write_bundle(
-        network_source(tiny_net(task)),
+        network_source(tiny_net(task), embedding=plan.embedding),
         tiny_scoring(task),
-        plan or tiny_plan(task),
+        plan,
         target=target,
         replace_existing=force,
         stages=quiet_stages,

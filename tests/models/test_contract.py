@@ -12,6 +12,7 @@ import torch
 from torch import nn
 
 import cvforge.models
+from cvforge.export.embedding import WIDTH, embedding_layer, predict_with_embedding
 from cvforge.losses.classification import CrossEntropy
 from cvforge.losses.detection import DetectionLoss
 from cvforge.losses.segmentation import SegmentationLoss
@@ -84,6 +85,25 @@ def test_architecture_keeps_the_contract(architecture):
     for role, value in predicted.items():  # the second image has no influence on the first
         torch.testing.assert_close(alone[role], value[:1], rtol=1e-3, atol=1e-3)
     check_roles(predicted)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES, ids=lambda a: a.__name__)
+def test_what_can_be_exported_gives_an_embedding_of_each_image_alone(architecture):
+    net = build(architecture).eval()
+    if net.export_blocker is not None:
+        assert embedding_layer(net) is None
+        return
+    images = random_images(2)
+    with torch.no_grad():
+        found = predict_with_embedding(net, images, embedding_layer(net))
+        alone = predict_with_embedding(net, images[1:], embedding_layer(net))["embedding"]
+        plain = net.predict(images)
+    assert found["embedding"].shape == (2, WIDTH)
+    assert found["embedding"].dtype == torch.float32
+    assert found["embedding"].std(dim=0).max() > 0, "two images, one answer"
+    torch.testing.assert_close(alone, found["embedding"][1:], rtol=1e-3, atol=1e-3)
+    assert all(torch.equal(found[role], value) for role, value in plain.items())
+    assert not any(module._forward_hooks for module in net.modules())
 
 
 def check_roles(predicted: dict[str, torch.Tensor]) -> None:

@@ -51,7 +51,7 @@ class ComparingPredictor:
 
     def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
         """What the file says about one (h, w, 3) uint8 image, for scoring."""
-        found, scored = predict_each(self._predictor, image_bgr, self._specs)
+        found, scored = predict_each(self._predictor, image_bgr, self._specs).predictions
         expected = next(self._answers, None)
         assert expected is not None, "a file is scored on more images than its checkpoint was"
         self._counter.add(expected, found)

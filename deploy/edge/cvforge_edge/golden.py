@@ -12,7 +12,8 @@ and one `golden.json`:
  "tolerances": {"fp32": {"input_steps": 1, "output_max": 0.001, "output_mean": 0.0002,
                          "score": 0.005, "box_iou": 0.95, "unmatched": 0.0}, ...}}
 ```
-with one entry for each precision in the bundle; `Tolerance` explains the numbers.
+with one entry for each precision in the bundle; `Tolerance` explains the numbers. Where the model gives an embedding, an entry
+has `embedding` too.
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +32,8 @@ from cvforge_edge.errors import BundleError, ImageError, SpecError
 from cvforge_edge.image_io import PNG_START, read_image, write_image
 from cvforge_edge.manifest import PRECISIONS
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
+from cvforge_edge.tolerance import Tolerance as Tolerance
+from cvforge_edge.tolerance import read_tolerances
 from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap, Task
 
 if TYPE_CHECKING:
@@ -61,37 +64,6 @@ PREDICTION_TYPES: dict[Task, type[Any]] = {
     Task.DETECTION: Detections,
     Task.SEGMENTATION: SegmentationMap,
 }
-
-
-@dataclass(frozen=True)
-class Tolerance:
-    """How far a device may be from the golden vectors with models of one precision.
-
-    Attributes:
-        input_steps: largest difference of a prepared pixel, in grey levels; image libraries round differently.
-        output_max: largest error of a raw output, as a fraction of the range (highest minus lowest) of that output.
-        output_mean: mean error of a raw output, as a fraction of its range.
-        score: largest difference of a score or probability, absolute.
-        box_iou: lowest overlap of a box with its partner.
-        unmatched: fraction of detections without partner, or of pixels of another class, that is accepted.
-    """
-
-    input_steps: int = 1
-    output_max: float = 1e-3
-    output_mean: float = 2e-4
-    score: float = 5e-3
-    box_iou: float = 0.95
-    unmatched: float = 0.0
-
-    def __post_init__(self) -> None:
-        problems = [
-            f"{field.name}: found {value!r}, accepted numbers in 0..{limit}"
-            for field in fields(self)
-            for value, limit in [(getattr(self, field.name), 255 if field.name == "input_steps" else 1)]
-            if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 <= value <= limit
-        ]
-        if problems:
-            raise SpecError("; ".join(problems))
 
 
 @dataclass(frozen=True, eq=False)
@@ -155,7 +127,7 @@ def write_golden(folder: Path | str, items: Sequence[GoldenItem], tolerances: Ma
     document = {
         "schema_version": GOLDEN_SCHEMA_VERSION,
         "items": entries,
-        "tolerances": {precision: dict(vars(tolerance)) for precision, tolerance in tolerances.items()},
+        "tolerances": {precision: tolerance.to_value() for precision, tolerance in tolerances.items()},
     }
     (folder / GOLDEN_NAME).write_text(format_json(document), encoding="utf-8", newline="\n")
     return [name for entry in entries for name in entry.values()] + [GOLDEN_NAME]
@@ -221,29 +193,11 @@ def _read_document(value: Any, *, where: str) -> tuple[list[dict[str, str]], dic
         entries.append(entry)
     if not entries:
         problems.append("items: expected at least one")
-    tolerances = _read_tolerances(top.object("tolerances"))
+    tolerances = read_tolerances(top.object("tolerances"))
     top.finish()
     if problems:
         raise BundleError(f"{where}: {'; '.join(problems)}; export the bundle again")
     return entries, tolerances
-
-
-def _read_tolerances(table: Fields | None) -> dict[str, Tolerance]:
-    tolerances = {}
-    for precision in PRECISIONS:
-        entry = table.object(precision) if table is not None and table.has(precision) else None
-        if entry is None:
-            continue
-        numbers: dict[str, Any] = {field.name: entry.number(field.name) for field in fields(Tolerance)}
-        entry.finish()
-        if None not in numbers.values():
-            try:
-                tolerances[precision] = Tolerance(**numbers)
-            except SpecError as error:
-                entry.problem(f"{entry.path('')}{error}")
-    if table is not None:
-        table.finish()
-    return tolerances
 
 
 def _read_item(folder: Path, entry: dict[str, str], *, task: Task) -> GoldenItem:

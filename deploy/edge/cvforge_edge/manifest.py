@@ -20,7 +20,7 @@ from cvforge_edge.listed_files import SIGNATURE_NAME as SIGNATURE_NAME
 from cvforge_edge.listed_files import BundleFile as BundleFile
 from cvforge_edge.listed_files import ModelFile as ModelFile
 from cvforge_edge.plain_file import read_plain_file
-from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.postprocess import EMBEDDING, PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.strict_json import format_json
 from cvforge_edge.types import Task
@@ -74,7 +74,7 @@ class Manifest:
         task: what it predicts.
         labels: class names in the order of the network's scores.
         preprocess: what an image becomes before the network.
-        outputs: role -> name of the output tensor.
+        outputs: role -> name of the output tensor; the roles of the postprocess kind, and `embedding` where there is one.
         postprocess: what raw outputs become.
         files: every file of the bundle except the manifest and its signature; the maker's preference first. Empty only
             while there is no bundle yet, for instance when a checkpoint is evaluated.
@@ -226,9 +226,12 @@ def output_problems(task: Task, outputs: Mapping[str, str], spec: PostprocessSpe
         problems.append(
             f"postprocess.kind: {spec.kind!r} belongs to task {spec.task.value!r}, but task is {task.value!r}"
         )
-    if sorted(outputs) != sorted(spec.roles):
+    if sorted(set(outputs) - {EMBEDDING}) != sorted(spec.roles):
         found = ", ".join(sorted(outputs)) or "none"
-        problems.append(f"outputs: found roles {found}, but kind {spec.kind!r} needs exactly {', '.join(spec.roles)}")
+        problems.append(
+            f"outputs: found roles {found}, but kind {spec.kind!r} needs exactly {', '.join(spec.roles)}, and may have "
+            f"{EMBEDDING}"
+        )
     names = list(outputs.values())
     if "" in names or len(set(names)) < len(names):
         problems.append(f"outputs: found tensor names {names}, accepted one name of its own for each role")

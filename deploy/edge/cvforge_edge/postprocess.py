@@ -22,6 +22,10 @@ MAX_CANDIDATES = 3000
 PROBABILITY_SLACK = 0.01
 """How far above 1 a probability may lie: rounding of a quantised output, but no logits."""
 
+EMBEDDING = "embedding"
+"""Role (d,) that a model of any kind may have beside its own: where the image lies among others in the network's own features.
+No prediction is made of it; `stats.statistics.Statistics` takes it in."""
+
 Outputs = Mapping[str, Any]
 
 

@@ -2,14 +2,16 @@
 
 As JSON, in `reference_statistics` of a manifest, for a model of the labels A and B:
 ```
-{"schema_version": 1,
+{"schema_version": 2,
  "input": {"brightness": D, "contrast": D, "sharpness": D,
            "colors": {"blue": [32 counts], "green": [32 counts], "red": [32 counts]}},
  "prediction": {"classes": {"images": 73, "totals": [of A, of B], "squared_deviations": [of A, of B]},
-                "scores": D, "objects": D}}
+                "scores": D, "objects": D},
+ "embedding": {"images": 73, "mean": [...], "scatter": [...], "distances": D}}
 ```
 where each D is `{"low", "high", "counts", "mean", "squared_deviations", "minimum", "maximum"}`. Detection has `scores` of
 all reported objects and `objects` in an image, classification has `scores` of the strongest class, segmentation neither.
+`embedding` is there where the network gives one (`stats/embedding.py`); version 1 had none and is read as before.
 """
 
 from __future__ import annotations
@@ -21,6 +23,7 @@ import numpy as np
 from cvforge_edge.errors import BundleError, SpecError
 from cvforge_edge.stats.class_amounts import ClassAmounts
 from cvforge_edge.stats.distribution import Bins, Distribution, read_counts
+from cvforge_edge.stats.embedding import EmbeddingStatistics
 from cvforge_edge.stats.image import CHANNELS, COLOR_BINS, measure_image
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
 from cvforge_edge.types import ClassScores, Detections, Prediction, Task
@@ -28,7 +31,8 @@ from cvforge_edge.types import ClassScores, Detections, Prediction, Task
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-STATISTICS_SCHEMA_VERSION = 1
+STATISTICS_SCHEMA_VERSION = 2
+READ_SCHEMA_VERSIONS = (1, 2)
 INPUT_BINS = {
     "brightness": Bins(0.0, 256.0, 64),
     "contrast": Bins(0.0, 128.0, 64),
@@ -156,7 +160,7 @@ class PredictionStatistics:
 
 
 class Statistics:
-    """Input and prediction statistics of one model, in constant memory; parts of a set can be merged in any order.
+    """Input, prediction and embedding statistics of one model, in constant memory; parts of a set can be merged in any order.
 
     Args:
         task: what the model predicts.
@@ -166,35 +170,71 @@ class Statistics:
     def __init__(self, task: Task, labels: tuple[str, ...]) -> None:
         self.input = InputStatistics()
         self.prediction = PredictionStatistics(task, len(labels))
+        self.embedding: EmbeddingStatistics | None = None
 
     @property
     def images(self) -> int:
         """How many were added."""
         return self.prediction.classes.images
 
-    def add(self, image_bgr: npt.NDArray[np.uint8], prediction: Prediction) -> None:
-        """Take in one original image, (h, w, 3) uint8 BGR, and what the model says about it with the thresholds of use.
+    def add(
+        self,
+        image_bgr: npt.NDArray[np.uint8],
+        prediction: Prediction,
+        *,
+        embedding: npt.NDArray[Any] | None = None,
+    ) -> None:
+        """Take in one original image and what the model says about it.
+
+        Args:
+            image_bgr: (h, w, 3) uint8.
+            prediction: with the thresholds of use.
+            embedding: (d,), the raw output of that role; None where the model has none.
 
         Raises:
-            SpecError: either breaks its contract; nothing of this image was taken in.
+            SpecError: something breaks its contract, or only some images have an embedding; nothing of this image was
+                taken in.
         """
         one = PredictionStatistics(self.prediction.task, len(self.prediction.classes.totals))
         one.add(prediction)
+        place = None if embedding is None else EmbeddingStatistics.of(embedding)
+        self._require_like(place)
         self.input.add(image_bgr)
+        self._join(place)
         self.prediction.merge(one)
 
     def merge(self, other: Statistics) -> None:
-        """Take in what another process or an earlier day saw; see `PredictionStatistics.merge`."""
+        """Take in what another process or an earlier day saw.
+
+        Raises:
+            SpecError: it is of another task, has other classes, or only one of both has embeddings of its images.
+        """
+        if other.images:
+            self._require_like(other.embedding)
         self.prediction.merge(other.prediction)
         self.input.merge(other.input)
+        self._join(other.embedding)
+
+    def _require_like(self, embedding: EmbeddingStatistics | None) -> None:
+        found, own = (0 if one is None else one.width for one in (embedding, self.embedding))
+        if self.images and found != own:
+            raise SpecError(f"embedding: found {found} numbers, but images before had {own}; one model gives the same")
+
+    def _join(self, embedding: EmbeddingStatistics | None) -> None:
+        if embedding is None:
+            return
+        if self.embedding is None:
+            self.embedding = EmbeddingStatistics(embedding.width)
+        self.embedding.merge(embedding)
 
     def to_value(self) -> dict[str, Any]:
         """Plain values, as they go into `Manifest.reference_statistics`."""
-        return {
+        value = {
             "schema_version": STATISTICS_SCHEMA_VERSION,
             "input": self.input.to_value(),
             "prediction": self.prediction.to_value(),
         }
+        return value if self.embedding is None else {**value, "embedding": self.embedding.to_value()}
 
     def to_json(self) -> str:
         """The same statistics always give the same text."""
@@ -217,18 +257,23 @@ class Statistics:
         problems: list[str] = []
         fields = Fields(value, key="", problems=problems)
         version = fields.integer("schema_version", low=1)
-        if version is not None and version != STATISTICS_SCHEMA_VERSION:
+        if version is not None and version not in READ_SCHEMA_VERSIONS:
+            accepted = ", ".join(map(str, READ_SCHEMA_VERSIONS))
             raise BundleError(
-                f"{where}: statistics of schema_version {version}, accepted {STATISTICS_SCHEMA_VERSION}; "
+                f"{where}: statistics of schema_version {version}, accepted {accepted}; "
                 "export the bundle again with this version, or update the device runtime"
             )
         made = cls(task, labels)
         made.input.read(fields.object("input"))
         made.prediction.read(fields.object("prediction"))
+        if version == STATISTICS_SCHEMA_VERSION and fields.has("embedding"):
+            place = fields.object("embedding")
+            made.embedding = None if place is None else EmbeddingStatistics.read(place)
         fields.finish()
         counted = {entry.count for entry in made.input.measures.values()} | {made.images}
+        counted |= set() if made.embedding is None else {made.embedding.images}
         if not problems and len(counted) > 1:
-            problems.append(f"input and prediction are of different numbers of images: {sorted(counted)}")
+            problems.append(f"its parts are of different numbers of images: {sorted(counted)}")
         if problems:
             listed = "\n".join(f"  {problem}" for problem in problems)
             raise BundleError(f"{where}: statistics cannot be used; export the bundle again\n{listed}")
