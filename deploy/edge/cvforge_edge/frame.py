@@ -7,6 +7,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from cvforge_edge.draw import draw_prediction
+from cvforge_edge.events import Event
 from cvforge_edge.types import Prediction
 
 if TYPE_CHECKING:
@@ -42,11 +43,13 @@ class Result:
         frame: the picture that the model saw.
         prediction: what it says, in pixels of that picture.
         labels: names of the classes, in the order of their ids.
+        events: what rules found to have happened with this picture.
     """
 
     frame: Frame
     prediction: Prediction
     labels: tuple[str, ...]
+    events: tuple[Event, ...] = ()
 
     @cached_property
     def annotated_bgr(self) -> ImageU8:

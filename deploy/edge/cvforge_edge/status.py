@@ -1,0 +1,81 @@
+"""What a run is doing right now: written by the pipeline, read by the web page, the metrics and the watchdog."""
+
+from __future__ import annotations
+
+import threading
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from cvforge_edge.latency import StageLatency
+
+
+@dataclass(frozen=True)
+class CameraStatus:
+    """One camera, stream or file.
+
+    Attributes:
+        name: without passwords.
+        state: `connecting`, `live`, `stalled`, `lost` or `closed`.
+        frames: results so far.
+        dropped: frames that were replaced by a newer one before the model had time for them.
+        reconnects: how often the connection was lost and came back.
+        fps: results a second over the last seconds.
+        age_ms: of the last shown picture, from capture to result; None before the first.
+    """
+
+    name: str
+    state: str
+    frames: int = 0
+    dropped: int = 0
+    reconnects: int = 0
+    fps: float = 0.0
+    age_ms: float | None = None
+
+
+@dataclass(frozen=True)
+class RunStatus:
+    """A whole run.
+
+    Attributes:
+        model: name of the bundle.
+        version: of the bundle.
+        backend: that runs it, and the file.
+        started_unix_s: seconds since 1970.
+        cameras: in the order in which the user named them.
+        latency: by stage, over the last frames; see `cvforge_edge.latency`.
+        memory_mb: resident memory of the process, MB of 10^6 bytes.
+        events: how many since the start.
+        outputs: one line for each sink: what it has taken, what waits, what failed.
+    """
+
+    model: str = ""
+    version: int = 0
+    backend: str = ""
+    started_unix_s: float = 0.0
+    cameras: tuple[CameraStatus, ...] = ()
+    latency: dict[str, StageLatency] = field(default_factory=dict)
+    memory_mb: float = 0.0
+    events: int = 0
+    outputs: tuple[str, ...] = ()
+
+
+class StatusBoard:
+    """The newest status of a run, for any number of threads.
+
+    Args:
+        status: to begin with.
+    """
+
+    def __init__(self, status: RunStatus) -> None:
+        self._lock = threading.Lock()
+        self._status = status
+
+    def update(self, **changes: Any) -> None:
+        """Replace some fields of the status."""
+        with self._lock:
+            self._status = replace(self._status, **changes)
+
+    def snapshot(self) -> RunStatus:
+        """The status as it was last written."""
+        with self._lock:
+            return self._status
