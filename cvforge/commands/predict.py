@@ -77,8 +77,8 @@ def predict_source(
         with stage_bars() as stages, stop_on_signals(stop):
             show = stages(f"predict {source.name}")
             summary = run_pipeline(
-                source,
-                predictor,
+                [source],
+                [predictor],
                 sinks=sinks,
                 stop=stop,
                 max_frames=max_frames,

@@ -135,8 +135,8 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         progress = Progress(sys.stderr, total=total)
         with stop_on_signals(stop), contextlib.closing(progress):
             summary = run_pipeline(
-                source,
-                predictor,
+                [source],
+                [predictor],
                 sinks=sinks,
                 stop=stop,
                 max_frames=options.max_frames,

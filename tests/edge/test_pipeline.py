@@ -12,10 +12,10 @@ import pytest
 
 from cvforge_edge.errors import ImageError, StorageError
 from cvforge_edge.frame import Frame
+from cvforge_edge.inbox import Inbox
 from cvforge_edge.latency import KEPT_SAMPLES, LatencyRecorder
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.progress import Progress
-from cvforge_edge.sources.prefetch import Prefetch
 from cvforge_edge.types import ClassScores
 
 WAIT_S = 10.0
@@ -85,7 +85,7 @@ class ListSink:
 
 def run(source, sinks, *, predictor=None, stop=None, **options):
     predictor = predictor or GreyPredictor()
-    return run_pipeline(source, predictor, sinks=sinks, stop=stop or threading.Event(), **options)
+    return run_pipeline([source], [predictor], sinks=sinks, stop=stop or threading.Event(), **options)
 
 
 def test_every_frame_of_a_file_is_predicted_once_in_order():
@@ -126,7 +126,7 @@ def test_stop_is_heard_within_a_second_while_a_camera_is_silent():
     begun_s = time.monotonic()
     summary = run(SilentCamera([1, 2]), [sink], stop=stop)
     assert time.monotonic() - begun_s < 1.0
-    assert (summary.frames, summary.interrupted) == (2, False)
+    assert (summary.frames + summary.dropped, summary.interrupted) == (2, False)  # the newest frame wins
     assert sink.closed
 
 
@@ -162,12 +162,14 @@ def test_decoding_runs_ahead_of_the_model_but_only_a_few_frames():
     assert ahead == [5]
 
 
-def test_prefetch_thread_ends_when_nobody_reads():
-    source = Prefetch(ListSource(range(1000)))
-    assert source.read(timeout_s=WAIT_S).index == 0
-    source.close()
-    assert source.read(timeout_s=0.0) is None
-    assert "decode list" not in [thread.name for thread in threading.enumerate()]
+def test_reading_threads_end_when_nobody_takes_frames():
+    inbox = Inbox([ListSource(range(1000))], in_work=1)
+    ticket = inbox.take()
+    assert ticket is not None
+    assert ticket.frame.index == 0
+    inbox.close()
+    assert inbox.take() is None
+    assert "read list" not in [thread.name for thread in threading.enumerate()]
 
 
 def test_latencies_are_percentiles_in_milliseconds_of_the_newest_samples():

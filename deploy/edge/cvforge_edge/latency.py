@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import threading
 from collections import deque
 from dataclasses import dataclass
 
@@ -19,19 +20,23 @@ class StageLatency:
 
 
 class LatencyRecorder:
-    """Collects durations by stage."""
+    """Collects durations by stage, from any number of threads."""
 
     def __init__(self) -> None:
+        self._lock = threading.Lock()
         self._samples_s: dict[str, deque[float]] = {}
 
     def add(self, stage: str, duration_s: float) -> None:
         """Note that a stage took so many seconds."""
-        self._samples_s.setdefault(stage, deque(maxlen=KEPT_SAMPLES)).append(duration_s)
+        with self._lock:
+            self._samples_s.setdefault(stage, deque(maxlen=KEPT_SAMPLES)).append(duration_s)
 
     def percentiles(self) -> dict[str, StageLatency]:
         """The figures of each stage, in the order in which stages were first seen."""
         figures = {}
-        for stage, samples in self._samples_s.items():
+        with self._lock:
+            taken = {stage: list(samples) for stage, samples in self._samples_s.items()}
+        for stage, samples in taken.items():
             ordered = sorted(samples)
             figures[stage] = StageLatency(p50_ms=_percentile(ordered, 0.50), p95_ms=_percentile(ordered, 0.95))
         return figures

@@ -9,9 +9,10 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cvforge_edge.frame import Frame, Result
+from cvforge_edge.frame import Result
+from cvforge_edge.inbox import JOIN_TIMEOUT_S, Inbox
 from cvforge_edge.latency import LatencyRecorder, StageLatency
-from cvforge_edge.sources.prefetch import Prefetch
+from cvforge_edge.outbox import Outbox
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
@@ -42,8 +43,8 @@ class RunSummary:
         dropped: frames of a camera that were replaced by a newer one before they were read.
         seconds: from the first frame to the last result.
         interrupted: whether the run was stopped before the end of a file; a camera has none.
-        latency: by stage: `wait` for a frame (decoding that was not overlapped, or the camera's own pace), `predict`,
-            `write` (drawing and storing), and `age` of a frame from its capture to its stored result.
+        latency: by stage: `wait` of a session for a frame (decoding that was not overlapped, or the camera's own pace),
+            `predict`, `write` (drawing and storing), and `age` of a frame from its capture to its stored result.
     """
 
     frames: int
@@ -69,64 +70,106 @@ class RunSummary:
 
 
 def run_pipeline(
-    source: Source,
-    predictor: FramePredictor,
+    sources: Sequence[Source],
+    predictors: Sequence[FramePredictor],
     *,
     sinks: Sequence[Sink],
     stop: threading.Event,
     max_frames: int | None = None,
     on_frame: Callable[[int], None] | None = None,
 ) -> RunSummary:
-    """Run the model over a source. Files are decoded ahead on another thread; of a camera only the newest frame counts.
+    """Run a model over any number of sources: reading, predicting and writing overlap.
+
+    Each source is read on a thread of its own and each session of the model predicts on one; sinks are written on the
+    calling thread. Of a camera only the newest frame counts, of a file every one. Results of a source leave in the order
+    of its frames.
 
     Args:
-        source: an open source; stays open.
-        predictor: the model.
+        sources: open ones; stay open. Their frames take turns.
+        predictors: sessions of one model, each used by one thread at a time.
         sinks: take each result in this order; all of them are closed, also after an error.
-        stop: set from another thread or a signal handler, ends the run after the current frame.
-        max_frames: ends the run after so many frames.
-        on_frame: called after each frame with the number of frames so far.
+        stop: set from another thread or a signal handler, ends the run after the result that is being written.
+        max_frames: ends the run after so many frames of all sources together.
+        on_frame: called after each result with the number of results so far.
 
     Raises:
-        EdgeError: the source, the model or a sink fails; results up to then are stored.
+        EdgeError: a source, the model or a sink fails; results up to then are stored. Where one of several sources fails,
+            the others go on, and the error comes at the end.
     """
     recorder = LatencyRecorder()
-    frames, started_s, ended_s = 0, None, 0.0
+    outbox = Outbox()
+    written, started_s, ended_s = 0, None, 0.0
     with ExitStack() as resources:
         for sink in sinks:
             resources.callback(sink.close)
-        frames_in = source if source.live else resources.enter_context(Prefetch(source))
-        while not stop.is_set() and (max_frames is None or frames < max_frames):
-            asked_s = time.monotonic()
-            frame = frames_in.read(timeout_s=POLL_S)
-            if frame is None:
-                if frames_in.ended:
-                    break
-                continue
+        inbox = resources.enter_context(Inbox(sources, in_work=len(predictors) + 1, max_frames=max_frames))
+        workers = [_start_session(predictor, inbox, outbox, recorder) for predictor in predictors]
+        resources.callback(_end_sessions, workers, inbox)
+        while not stop.is_set():
+            busy = any(worker.is_alive() for worker in workers)
+            item = outbox.get(timeout_s=POLL_S if busy else 0.0)
+            if item is None:
+                if busy:
+                    continue
+                break
+            ticket, prediction = item
             started_s = started_s or time.monotonic()
-            recorder.add("wait", time.monotonic() - asked_s)
-            _process(frame, predictor, sinks=sinks, recorder=recorder)
-            frames, ended_s = frames + 1, time.monotonic()
+            result = Result(ticket.frame, prediction, predictors[0].manifest.labels)
+            _write(result, sinks=sinks, recorder=recorder)
+            inbox.finish(ticket)
+            written, ended_s = written + 1, time.monotonic()
             if on_frame is not None:
-                on_frame(frames)
-        interrupted = stop.is_set() and not source.live and not frames_in.ended
+                on_frame(written)
+        interrupted = stop.is_set() and not inbox.exhausted and not all(source.live for source in sources)
+        if inbox.error is not None and not stop.is_set():
+            raise inbox.error
     return RunSummary(
-        frames=frames,
-        dropped=source.dropped,
+        frames=written,
+        dropped=inbox.dropped,
         seconds=0.0 if started_s is None else ended_s - started_s,
         interrupted=interrupted,
-        latency=recorder.percentiles(),
+        latency={stage: figures for stage, figures in recorder.percentiles().items() if written},
     )
 
 
-def _process(frame: Frame, predictor: FramePredictor, *, sinks: Sequence[Sink], recorder: LatencyRecorder) -> None:
+def _start_session(
+    predictor: FramePredictor, inbox: Inbox, outbox: Outbox, recorder: LatencyRecorder
+) -> threading.Thread:
+    thread = threading.Thread(
+        target=_predict_all, args=(predictor, inbox, outbox, recorder), name="predict", daemon=True
+    )
+    thread.start()
+    return thread
+
+
+def _end_sessions(workers: Sequence[threading.Thread], inbox: Inbox) -> None:
+    inbox.close()
+    for worker in workers:
+        worker.join(JOIN_TIMEOUT_S)
+
+
+def _predict_all(predictor: FramePredictor, inbox: Inbox, outbox: Outbox, recorder: LatencyRecorder) -> None:
+    while True:
+        asked_s = time.monotonic()
+        ticket = inbox.take()
+        if ticket is None:
+            outbox.wake()
+            return
+        begun_s = time.monotonic()
+        try:
+            prediction = predictor.predict(ticket.frame.image_bgr)
+        except BaseException as error:  # raised again by the calling thread
+            outbox.fail(error)
+            return
+        recorder.add("wait", begun_s - asked_s)
+        recorder.add("predict", time.monotonic() - begun_s)
+        outbox.put(ticket, prediction)
+
+
+def _write(result: Result, *, sinks: Sequence[Sink], recorder: LatencyRecorder) -> None:
     begun_s = time.monotonic()
-    prediction = predictor.predict(frame.image_bgr)
-    predicted_s = time.monotonic()
-    result = Result(frame, prediction, predictor.manifest.labels)
     for sink in sinks:
         sink.write(result)
     written_s = time.monotonic()
-    recorder.add("predict", predicted_s - begun_s)
-    recorder.add("write", written_s - predicted_s)
-    recorder.add("age", written_s - frame.captured_s)
+    recorder.add("write", written_s - begun_s)
+    recorder.add("age", written_s - result.frame.captured_s)

@@ -1,0 +1,158 @@
+"""Frames that wait for the model: of a camera the newest, of a file the next few, sources by turns."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+from cvforge_edge.frame import Frame
+from cvforge_edge.sources.source import Source
+
+FRAMES_AHEAD = 3
+"""How many decoded frames of a file wait; of a camera it is one, since a newer one takes its place."""
+POLL_S = 0.1
+JOIN_TIMEOUT_S = 0.5
+
+
+@dataclass(frozen=True, eq=False)
+class Ticket:
+    """A frame that a session works on.
+
+    Attributes:
+        source: number of its source.
+        number: its place among the frames of that source that got a ticket, from 0: results leave in this order.
+        frame: the frame.
+    """
+
+    source: int
+    number: int
+    frame: Frame
+
+
+@dataclass
+class _Lane:
+    """What waits of one source."""
+
+    source: Source
+    frames: deque[Frame] = field(default_factory=deque)
+    issued: int = 0
+    in_work: int = 0
+    dropped: int = 0
+    ended: bool = False
+    error: Exception | None = None
+
+
+class Inbox:
+    """Reads every source on a thread of its own and hands frames to sessions.
+
+    Args:
+        sources: open ones; their owner closes them after this.
+        in_work: how many frames of one source may have a ticket and no result yet: what a slow reader of results cannot
+            take stays here, where a camera's newer frame replaces it.
+        max_frames: after so many tickets there are no more; None for no limit.
+    """
+
+    def __init__(self, sources: Sequence[Source], *, in_work: int, max_frames: int | None = None) -> None:
+        self._lanes = [_Lane(source) for source in sources]
+        self._in_work, self._left = in_work, max_frames
+        self._turn = 0
+        self._news = threading.Condition()
+        self._closed = False
+        self._threads = [
+            threading.Thread(target=self._read, args=(lane,), name=f"read {lane.source.name}", daemon=True)
+            for lane in self._lanes
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    @property
+    def dropped(self) -> int:
+        """Frames of cameras that were replaced by a newer one before a session had time."""
+        return sum(lane.dropped + lane.source.dropped for lane in self._lanes)
+
+    @property
+    def exhausted(self) -> bool:
+        """Whether every source has ended and each of its frames was finished."""
+        with self._news:
+            return all(lane.ended and not lane.frames and not lane.in_work for lane in self._lanes)
+
+    @property
+    def error(self) -> Exception | None:
+        """Why a source ended, if it was not at its end."""
+        with self._news:
+            return next((lane.error for lane in self._lanes if lane.error is not None), None)
+
+    def take(self) -> Ticket | None:
+        """The next frame, as soon as there is one; None when no further one will come."""
+        with self._news:
+            while not self._closed and self._left != 0:
+                ticket = self._next()
+                if ticket is not None:
+                    self._left = None if self._left is None else self._left - 1
+                    self._news.notify_all()  # there is room for one more of its source
+                    return ticket
+                if all(lane.ended and not lane.frames for lane in self._lanes):
+                    break
+                self._news.wait()
+            return None
+
+    def finish(self, ticket: Ticket) -> None:
+        """The result of a ticket has left."""
+        with self._news:
+            self._lanes[ticket.source].in_work -= 1
+            self._news.notify_all()
+
+    def close(self) -> None:
+        """Stop reading, and let every waiting session go; may be called twice."""
+        with self._news:
+            self._closed = True
+            self._news.notify_all()
+        for thread in self._threads:
+            thread.join(JOIN_TIMEOUT_S)
+
+    def __enter__(self) -> Inbox:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def _next(self) -> Ticket | None:
+        """A frame of the source whose turn it is, or of the next one that has any."""
+        for offset in range(len(self._lanes)):
+            number = (self._turn + offset) % len(self._lanes)
+            lane = self._lanes[number]
+            if lane.frames and lane.in_work < self._in_work:
+                self._turn = number + 1
+                lane.issued, lane.in_work = lane.issued + 1, lane.in_work + 1
+                return Ticket(number, lane.issued - 1, lane.frames.popleft())
+        return None
+
+    def _read(self, lane: _Lane) -> None:
+        while not self._closed:
+            try:
+                frame = lane.source.read(timeout_s=POLL_S)
+            except Exception as error:  # raised again once all frames before it are through
+                self._end(lane, error)
+                return
+            if frame is not None:
+                self._put(lane, frame)
+            elif lane.source.ended:
+                self._end(lane, None)
+                return
+
+    def _put(self, lane: _Lane, frame: Frame) -> None:
+        with self._news:
+            if lane.source.live:
+                lane.dropped += len(lane.frames)
+                lane.frames.clear()
+            else:
+                self._news.wait_for(lambda: self._closed or len(lane.frames) < FRAMES_AHEAD)
+            lane.frames.append(frame)
+            self._news.notify_all()
+
+    def _end(self, lane: _Lane, error: Exception | None) -> None:
+        with self._news:
+            lane.error, lane.ended = error, True
+            self._news.notify_all()
