@@ -68,9 +68,14 @@ class Inbox:
             thread.start()
 
     @property
-    def dropped(self) -> int:
-        """Frames of cameras that were replaced by a newer one before a session had time."""
-        return sum(lane.dropped + lane.source.dropped for lane in self._lanes)
+    def sources(self) -> tuple[Source, ...]:
+        """In the order of their numbers."""
+        return tuple(lane.source for lane in self._lanes)
+
+    @property
+    def dropped(self) -> tuple[int, ...]:
+        """By source, frames of a camera that were replaced by a newer one before a session had time."""
+        return tuple(lane.dropped + lane.source.dropped for lane in self._lanes)
 
     @property
     def exhausted(self) -> bool:

@@ -6,6 +6,7 @@ import math
 import threading
 from collections import deque
 from dataclasses import dataclass
+from itertools import islice
 
 KEPT_SAMPLES = 4096
 """Percentiles are those of the newest samples."""
@@ -13,10 +14,21 @@ KEPT_SAMPLES = 4096
 
 @dataclass(frozen=True)
 class StageLatency:
-    """Half and 95 % of a stage's newest runs took at most this long, in milliseconds."""
+    """How long the newest runs of a stage took, in milliseconds, and how many there were in all.
+
+    Attributes:
+        p50_ms: half of the newest runs took at most this long.
+        p95_ms: 95 % of them.
+        p99_ms: 99 % of them; None where it was not measured.
+        count: runs since the start.
+        total_s: how long all of those took together.
+    """
 
     p50_ms: float
     p95_ms: float
+    p99_ms: float | None = None
+    count: int = 0
+    total_s: float = 0.0
 
 
 class LatencyRecorder:
@@ -25,20 +37,35 @@ class LatencyRecorder:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._samples_s: dict[str, deque[float]] = {}
+        self._counts: dict[str, int] = {}
+        self._totals_s: dict[str, float] = {}
 
     def add(self, stage: str, duration_s: float) -> None:
         """Note that a stage took so many seconds."""
         with self._lock:
             self._samples_s.setdefault(stage, deque(maxlen=KEPT_SAMPLES)).append(duration_s)
+            self._counts[stage] = self._counts.get(stage, 0) + 1
+            self._totals_s[stage] = self._totals_s.get(stage, 0.0) + duration_s
 
-    def percentiles(self) -> dict[str, StageLatency]:
-        """The figures of each stage, in the order in which stages were first seen."""
+    def percentiles(self, *, newest: int = KEPT_SAMPLES) -> dict[str, StageLatency]:
+        """The figures of each stage, in the order in which stages were first seen.
+
+        Args:
+            newest: percentiles are those of so many runs at most; at least 1.
+        """
         figures = {}
         with self._lock:
-            taken = {stage: list(samples) for stage, samples in self._samples_s.items()}
+            taken = {stage: list(islice(reversed(samples), newest)) for stage, samples in self._samples_s.items()}
+            counts, totals_s = dict(self._counts), dict(self._totals_s)
         for stage, samples in taken.items():
             ordered = sorted(samples)
-            figures[stage] = StageLatency(p50_ms=_percentile(ordered, 0.50), p95_ms=_percentile(ordered, 0.95))
+            figures[stage] = StageLatency(
+                p50_ms=_percentile(ordered, 0.50),
+                p95_ms=_percentile(ordered, 0.95),
+                p99_ms=_percentile(ordered, 0.99),
+                count=counts[stage],
+                total_s=totals_s[stage],
+            )
         return figures
 
 

@@ -13,12 +13,15 @@ from cvforge_edge.frame import Result
 from cvforge_edge.inbox import JOIN_TIMEOUT_S, Inbox
 from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
+from cvforge_edge.status import RunStatus, StatusBoard
+from cvforge_edge.status_writer import StatusWriter
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
     from cvforge_edge.manifest import Manifest
     from cvforge_edge.sinks.sink import Sink
     from cvforge_edge.sources.source import Source
+    from cvforge_edge.steps.step import Step
     from cvforge_edge.types import Prediction
 
 POLL_S = 0.2
@@ -44,7 +47,8 @@ class RunSummary:
         seconds: from the first frame to the last result.
         interrupted: whether the run was stopped before the end of a file; a camera has none.
         latency: by stage: `wait` of a session for a frame (decoding that was not overlapped, or the camera's own pace),
-            `predict`, `write` (drawing and storing), and `age` of a frame from its capture to its stored result.
+            `predict`, `steps` after the network, `write` (drawing and storing), and `age` of a frame from its capture to
+            its stored result.
     """
 
     frames: int
@@ -75,8 +79,10 @@ def run_pipeline(
     *,
     sinks: Sequence[Sink],
     stop: threading.Event,
+    steps: Sequence[Sequence[Step]] | None = None,
     max_frames: int | None = None,
     on_frame: Callable[[int], None] | None = None,
+    board: StatusBoard | None = None,
 ) -> RunSummary:
     """Run a model over any number of sources: reading, predicting and writing overlap.
 
@@ -89,8 +95,10 @@ def run_pipeline(
         predictors: sessions of one model, each used by one thread at a time.
         sinks: take each result in this order; all of them are closed, also after an error.
         stop: set from another thread or a signal handler, ends the run after the result that is being written.
+        steps: for each source what is done with its results, in the order of its frames; None for nothing.
         max_frames: ends the run after so many frames of all sources together.
         on_frame: called after each result with the number of results so far.
+        board: told about twice a second how the run goes; None tells nobody.
 
     Raises:
         EdgeError: a source, the model or a sink fails; results up to then are stored. Where one of several sources fails,
@@ -103,9 +111,12 @@ def run_pipeline(
         for sink in sinks:
             resources.callback(sink.close)
         inbox = resources.enter_context(Inbox(sources, in_work=len(predictors) + 1, max_frames=max_frames))
+        status = StatusWriter(board or StatusBoard(RunStatus()), inbox=inbox, sinks=sinks, recorder=recorder)
+        resources.callback(status.close)
         workers = [_start_session(predictor, inbox, outbox, recorder) for predictor in predictors]
         resources.callback(_end_sessions, workers, inbox)
         while not stop.is_set():
+            status.write_if_due()
             busy = any(worker.is_alive() for worker in workers)
             item = outbox.get(timeout_s=POLL_S if busy else 0.0)
             if item is None:
@@ -115,9 +126,10 @@ def run_pipeline(
             ticket, prediction = item
             started_s = started_s or time.monotonic()
             result = Result(ticket.frame, prediction, predictors[0].manifest.labels)
-            _write(result, sinks=sinks, recorder=recorder)
+            result = _finish(result, steps=steps[ticket.source] if steps else (), sinks=sinks, recorder=recorder)
             inbox.finish(ticket)
             written, ended_s = written + 1, time.monotonic()
+            status.note(ticket.source, result, done_s=ended_s)
             if on_frame is not None:
                 on_frame(written)
         interrupted = stop.is_set() and not inbox.exhausted and not all(source.live for source in sources)
@@ -125,7 +137,7 @@ def run_pipeline(
             raise inbox.error
     return RunSummary(
         frames=written,
-        dropped=inbox.dropped,
+        dropped=sum(inbox.dropped),
         seconds=0.0 if started_s is None else ended_s - started_s,
         interrupted=interrupted,
         latency={stage: figures for stage, figures in recorder.percentiles().items() if written},
@@ -166,10 +178,16 @@ def _predict_all(predictor: FramePredictor, inbox: Inbox, outbox: Outbox, record
         outbox.put(ticket, prediction)
 
 
-def _write(result: Result, *, sinks: Sequence[Sink], recorder: LatencyRecorder) -> None:
+def _finish(result: Result, *, steps: Sequence[Step], sinks: Sequence[Sink], recorder: LatencyRecorder) -> Result:
     begun_s = time.monotonic()
+    for step in steps:
+        result = step.apply(result)
+    stepped_s = time.monotonic()
     for sink in sinks:
         sink.write(result)
     written_s = time.monotonic()
-    recorder.add("write", written_s - begun_s)
+    if steps:
+        recorder.add("steps", stepped_s - begun_s)
+    recorder.add("write", written_s - stepped_s)
     recorder.add("age", written_s - result.frame.captured_s)
+    return result

@@ -21,6 +21,9 @@ class CameraStatus:
         reconnects: how often the connection was lost and came back.
         fps: results a second over the last seconds.
         age_ms: of the last shown picture, from capture to result; None before the first.
+        state_since_s: `time.monotonic()` at the moment when the state began; None when unknown.
+        result_s: likewise, when the newest result was complete; None before the first.
+        captured_s: likewise, when its picture was taken.
     """
 
     name: str
@@ -30,6 +33,9 @@ class CameraStatus:
     reconnects: int = 0
     fps: float = 0.0
     age_ms: float | None = None
+    state_since_s: float | None = None
+    result_s: float | None = None
+    captured_s: float | None = None
 
 
 @dataclass(frozen=True)
@@ -37,24 +43,30 @@ class RunStatus:
     """A whole run.
 
     Attributes:
+        phase: `starting` until the model is loaded and the cameras are open, then `running`, and `ended`.
         model: name of the bundle.
         version: of the bundle.
         backend: that runs it, and the file.
-        started_unix_s: seconds since 1970.
+        started_unix_s: when the program began, seconds since 1970; 0 when unknown.
+        started_s: likewise, as `time.monotonic()` tells it.
+        written_s: `time.monotonic()` when the pipeline last wrote this; None before it begins.
         cameras: in the order in which the user named them.
         latency: by stage, over the last frames; see `cvforge_edge.latency`.
-        memory_mb: resident memory of the process, MB of 10^6 bytes.
+        memory_mb: resident memory of the process, MB of 10^6 bytes; None where the system does not say.
         events: how many since the start.
         outputs: one line for each sink: what it has taken, what waits, what failed.
     """
 
+    phase: str = "starting"
     model: str = ""
     version: int = 0
     backend: str = ""
     started_unix_s: float = 0.0
+    started_s: float = 0.0
+    written_s: float | None = None
     cameras: tuple[CameraStatus, ...] = ()
     latency: dict[str, StageLatency] = field(default_factory=dict)
-    memory_mb: float = 0.0
+    memory_mb: float | None = None
     events: int = 0
     outputs: tuple[str, ...] = ()
 

@@ -67,6 +67,7 @@ class LiveSource:
         """
         self.name = name
         self.dropped = 0
+        self.reconnects = 0
         self.state = "connecting"
         self._open_capture = open_capture
         self._reconnect_for_s, self._first_retry_s, self._stall_after_s = reconnect_for_s, first_retry_s, stall_after_s
@@ -151,6 +152,7 @@ class LiveSource:
             with self._news:
                 if self.state in ("stalled", "lost"):
                     logger.warning("%s: live again after %.1f s", self.name, now_s - self._last_frame_s)
+                self.reconnects += self.state == "lost"
                 self.state = "live"
                 self.dropped += self._slot is not None
                 self._slot, self._last_frame_s = frame, now_s
