@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import dataclasses
 import logging
 import math
 import os
@@ -19,7 +18,6 @@ from cvforge_edge.cli import INTERRUPTED, run_command
 
 if TYPE_CHECKING:
     from cvforge_edge.bundle import Bundle
-    from cvforge_edge.predictor import Predictor
 
 DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
 EPILOG = """examples:
@@ -48,7 +46,10 @@ logger = logging.getLogger("run_camera")
 def main() -> int:
     """Run the command line; the exit code is the result."""
     options = parse_options(sys.argv[1:])
+    from cvforge_edge.model_options import keep_to_cpus
+
     logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(levelname)s %(message)s")
+    keep_to_cpus(options.cpus)
     bundle = open_checked_bundle(options)
     backend = options.backend
     if options.self_test:
@@ -93,7 +94,8 @@ def self_test(options: argparse.Namespace, bundle: Bundle) -> str:
     """
     from cvforge_edge.selftest import run_self_test
 
-    report = run_self_test(bundle, backend=options.backend, precision=options.precision, threads=options.threads)
+    threads = options.threads if isinstance(options.threads, int) else 1
+    report = run_self_test(bundle, backend=options.backend, precision=options.precision, threads=threads)
     accept(options, bundle)
     _say(
         options,
@@ -113,22 +115,27 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
 
     from cvforge_edge.camera import open_source
     from cvforge_edge.cli import stop_on_signals
+    from cvforge_edge.model_options import arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
+    from cvforge_edge.predictor import choose_model
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
-    with (
-        _open_predictor(options, bundle, backend=backend) as predictor,  # first: a camera may take long to answer
-        open_source(options.source, reconnect_for_s=options.reconnect_for) as source,
-    ):
+    with contextlib.ExitStack() as resources:
+        choose_model(bundle, backend=backend, precision=options.precision)  # first: a camera may take long to answer
+        source = resources.enter_context(open_source(options.source, reconnect_for_s=options.reconnect_for))
+        arrangement = arrange(options, bundle, [source], backend=backend, say=lambda text: _say(options, text))
+        predictors = open_predictors(
+            options, bundle, arrangement, backend=backend, warm_up=source.live, resources=resources
+        )
         accept(options, bundle)
         sinks = open_sinks(
             source,
             save=options.save,
             json_lines=options.json,
-            title=predictor.manifest.name if options.show else None,
+            title=bundle.manifest.name if options.show else None,
             stop=stop,
         )
         total = _smaller(source.frame_count, options.max_frames)
@@ -136,7 +143,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         with stop_on_signals(stop), contextlib.closing(progress):
             summary = run_pipeline(
                 [source],
-                [predictor],
+                predictors,
                 sinks=sinks,
                 stop=stop,
                 max_frames=options.max_frames,
@@ -185,14 +192,10 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
-    from cvforge_edge.backends import BACKENDS
-    from cvforge_edge.manifest import PRECISIONS
+    from cvforge_edge.model_options import add_model_options
 
+    add_model_options(group)
     add = group.add_argument
-    add("--backend", metavar="NAME", choices=tuple(BACKENDS), help=f"one of {', '.join(BACKENDS)} (default: installed)")
-    add("--precision", choices=PRECISIONS, help="which model of the bundle (default: its first that fits)")
-    add("--threads", type=_count, default=default_threads(), metavar="N", help="of one inference (here %(default)s)")
-    add("--score-threshold", type=_fraction, metavar="S", help="leave out detections below, 0 to 1 (default: bundle's)")
     trust_help = "folder of public keys (*.pub), or one: run only what one of them has signed (see README.md)"
     add("--trust", metavar="PATH", help=trust_help)
     accepted_help = (
@@ -203,26 +206,13 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
+    from cvforge_edge.option_types import count, seconds
+
     add = group.add_argument
-    add("--max-frames", type=_count, metavar="N", help="end after so many frames")
+    add("--max-frames", type=count, metavar="N", help="end after so many frames")
     reconnect_help = "how long a lost camera or stream is tried again (default: for ever)"
-    add("--reconnect-for", type=_seconds, default=math.inf, metavar="SECONDS", help=reconnect_help)
+    add("--reconnect-for", type=seconds, default=math.inf, metavar="SECONDS", help=reconnect_help)
     add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
-
-
-def _open_predictor(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> Predictor:
-    from cvforge_edge.predictor import Predictor
-
-    predictor = Predictor.of_bundle(bundle, backend=backend, precision=options.precision, threads=options.threads)
-    if options.score_threshold is None:
-        return predictor
-    spec = dataclasses.replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
-    return predictor.with_postprocess(spec)
-
-
-def default_threads() -> int:
-    """Half of the processor's cores, at most four: the other half decodes, draws and leaves room for neighbours."""
-    return max(1, min(4, (os.cpu_count() or 1) // 2))
 
 
 def _say(options: argparse.Namespace, text: str) -> None:
@@ -233,30 +223,6 @@ def _say(options: argparse.Namespace, text: str) -> None:
 def _smaller(a: int | None, b: int | None) -> int | None:
     known = [value for value in (a, b) if value is not None]
     return min(known) if known else None
-
-
-def _count(text: str) -> int:
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"found {text!r}, accepted whole numbers of at least 1")
-    return int(text)
-
-
-def _fraction(text: str) -> float:
-    return _number(text, 0.0, 1.0, accepted="numbers from 0 to 1")
-
-
-def _seconds(text: str) -> float:
-    return _number(text, 0.0, math.inf, accepted="seconds, at least 0")
-
-
-def _number(text: str, low: float, high: float, *, accepted: str) -> float:
-    try:
-        value = float(text)
-    except ValueError:
-        value = math.nan
-    if not low <= value <= high:
-        raise argparse.ArgumentTypeError(f"found {text!r}, accepted {accepted}")
-    return value
 
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
-"""Models in ONNX format, run by ONNX Runtime on the processor."""
+"""Models in ONNX format, run by ONNX Runtime on the processor or on hardware that it has a provider for."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
 LOG_ERRORS_ONLY = 3
+PROCESSOR = "CPUExecutionProvider"
 
 
 class OnnxRuntimeBackend:
@@ -22,28 +24,46 @@ class OnnxRuntimeBackend:
         path: the model file.
         threads: processor threads for one inference.
         allow_spinning: threads wait busily between operators; faster alone, slower beside neighbours.
+        provider: name of an execution provider that must take the model, and the package that brings it; what it cannot
+            compute stays on the processor. None for the processor alone.
 
     Raises:
-        BackendError: the runtime cannot load the model, or the model breaks the graph contract.
+        BackendError: the runtime lacks the provider or the provider its hardware, the runtime cannot load the model,
+            or the model breaks the graph contract.
     """
 
-    def __init__(self, path: Path | str, *, threads: int, allow_spinning: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        threads: int,
+        allow_spinning: bool = False,
+        provider: tuple[str, str] | None = None,
+    ) -> None:
         self._path = str(path)
         try:
             import onnxruntime
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported with numpy {np.__version__}: {error}") from None
+        providers = [PROCESSOR]
+        if provider is not None:
+            _check_available(provider, onnxruntime.get_available_providers())
+            providers = [provider[0], PROCESSOR]
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         options.inter_op_num_threads = 1
         options.log_severity_level = LOG_ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
         try:
-            self._session: Any = onnxruntime.InferenceSession(
-                self._path, sess_options=options, providers=["CPUExecutionProvider"]
-            )
+            self._session: Any = onnxruntime.InferenceSession(self._path, sess_options=options, providers=providers)
         except Exception as error:  # its own errors share no base class
             raise BackendError(f"{self._path}: onnxruntime cannot load this model: {error}") from None
+        started = self._session.get_providers()
+        if provider is not None and provider[0] not in started:  # the runtime goes on without it and says nothing
+            raise BackendError(
+                f"{self._path}: {provider[0]} cannot start here (found {', '.join(started)}): its driver or libraries are "
+                "missing; see the runtime's own messages above, or choose --backend onnxruntime"
+            )
         self._input_name, self._input_shape = self._check_input()
         self._takes_one = self._input_shape[0] == 1
         self._output_names = [output.name for output in self._session.get_outputs()]
@@ -75,3 +95,12 @@ class OnnxRuntimeBackend:
         if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or not fits:
             raise BackendError(f"{self._path}: found inputs {found}, expected one (1, height, width, 3) uint8")
         return inputs[0].name, shape
+
+
+def _check_available(provider: tuple[str, str], available: Sequence[str]) -> None:
+    name, requirement = provider
+    if name not in available:
+        raise BackendError(
+            f"this onnxruntime has no {name} (found {', '.join(available)}); install one that has, in place of it: "
+            f"pip uninstall onnxruntime; pip install {requirement}"
+        )

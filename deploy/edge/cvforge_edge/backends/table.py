@@ -36,21 +36,40 @@ class BackendEntry:
         format: of the model files that it runs.
         runtime: Python module that must be installed.
         requirement: what to give to pip where it is not.
-        fallback: whether it is only opened when asked for by name (slower kernels of the same runtime).
+        by_name_only: whether it is only opened when asked for by name: slower kernels of the same runtime, or hardware
+            beside the processor.
+        provider: execution provider of ONNX Runtime that must take the model; None for the processor.
+        delegate: shared library of a TensorFlow Lite delegate, as the loader of the system finds it; None for none.
     """
 
     format: str
     runtime: str
     requirement: str
-    fallback: bool = False
+    by_name_only: bool = False
+    provider: str | None = None
+    delegate: str | None = None
+
+
+def _provider(provider: str, requirement: str) -> BackendEntry:
+    return BackendEntry("onnx", "onnxruntime", requirement, by_name_only=True, provider=provider)
+
+
+def _delegate(library: str) -> BackendEntry:
+    return BackendEntry("tflite", "ai_edge_litert", "ai-edge-litert", by_name_only=True, delegate=library)
 
 
 BACKENDS = {
     "litert": BackendEntry("tflite", "ai_edge_litert", "ai-edge-litert"),
-    "litert-builtin": BackendEntry("tflite", "ai_edge_litert", "ai-edge-litert", fallback=True),
+    "litert-builtin": BackendEntry("tflite", "ai_edge_litert", "ai-edge-litert", by_name_only=True),
     "tflite-runtime": BackendEntry("tflite", "tflite_runtime", "tflite-runtime 'numpy<2'"),
-    "tflite-runtime-builtin": BackendEntry("tflite", "tflite_runtime", "tflite-runtime 'numpy<2'", fallback=True),
+    "tflite-runtime-builtin": BackendEntry("tflite", "tflite_runtime", "tflite-runtime 'numpy<2'", by_name_only=True),
     "onnxruntime": BackendEntry("onnx", "onnxruntime", "onnxruntime"),
+    "onnxruntime-cuda": _provider("CUDAExecutionProvider", "onnxruntime-gpu"),
+    "onnxruntime-tensorrt": _provider("TensorrtExecutionProvider", "onnxruntime-gpu"),
+    "onnxruntime-openvino": _provider("OpenVINOExecutionProvider", "onnxruntime-openvino"),
+    "litert-edgetpu": _delegate("libedgetpu.so.1"),
+    "litert-gpu": _delegate("libtensorflowlite_gpu_delegate.so"),
+    "litert-vx": _delegate("libvx_delegate.so"),
 }
 """By name, the preferred one first."""
 
@@ -74,20 +93,27 @@ def open_backend(name: str, path: Path | str, *, threads: int = 1, allow_spinnin
         raise BackendError(f"backend: found {name!r}, accepted {', '.join(BACKENDS)}")
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise BackendError(f"threads: found {threads!r}, accepted whole numbers of at least 1")
-    if allow_spinning and name != "onnxruntime":
+    entry = BACKENDS[name]
+    if allow_spinning and entry.format != "onnx":
         raise BackendError(f"allow_spinning: an option of onnxruntime only; backend {name!r} has no such threads")
     if not is_installed(name):
         raise BackendError(f"backend {name!r}: its runtime is not installed; {_install_line([name])}")
     if not Path(path).is_file():
         raise BackendError(f"{path}: no such model file")
-    if BACKENDS[name].format == "onnx":
+    if entry.format == "onnx":
         from cvforge_edge.backends.onnx_runtime import OnnxRuntimeBackend
 
-        return OnnxRuntimeBackend(path, threads=threads, allow_spinning=allow_spinning)
+        provider = (entry.provider, entry.requirement) if entry.provider else None
+        return OnnxRuntimeBackend(path, threads=threads, allow_spinning=allow_spinning, provider=provider)
     from cvforge_edge.backends.tflite import TfliteBackend
 
-    builtin_kernels = name.endswith(BUILTIN_SUFFIX)
-    return TfliteBackend(path, runtime=BACKENDS[name].runtime, threads=threads, builtin_kernels=builtin_kernels)
+    return TfliteBackend(
+        path,
+        runtime=entry.runtime,
+        threads=threads,
+        builtin_kernels=name.endswith(BUILTIN_SUFFIX),
+        delegate=entry.delegate,
+    )
 
 
 def is_installed(name: str) -> bool:
@@ -101,7 +127,7 @@ def choose_backend(formats: Sequence[str]) -> str:
     Raises:
         BackendError: no runtime for any of them is installed.
     """
-    fitting = [name for name, entry in BACKENDS.items() if entry.format in formats and not entry.fallback]
+    fitting = [name for name, entry in BACKENDS.items() if entry.format in formats and not entry.by_name_only]
     for name in fitting:
         if is_installed(name):
             return name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -23,20 +24,34 @@ class TfliteBackend:
         threads: processor threads for one inference.
         builtin_kernels: run the interpreter's own kernels instead of XNNPACK's: slower, and right on processors where
             XNNPACK's are wrong.
+        delegate: shared library of a delegate that takes what it can of the model; None for none.
 
     Raises:
-        BackendError: the runtime cannot load the model, or the model breaks the graph contract.
+        BackendError: the delegate cannot be loaded or finds no hardware, the runtime cannot load the model,
+            or the model breaks the graph contract.
     """
 
-    def __init__(self, path: Path | str, *, runtime: str, threads: int, builtin_kernels: bool = False) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        *,
+        runtime: str,
+        threads: int,
+        builtin_kernels: bool = False,
+        delegate: str | None = None,
+    ) -> None:
         self._path = str(path)
         module = _import_interpreter(runtime)
         kernels = (
             module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin_kernels else module.OpResolverType.AUTO
         )
+        delegates = [] if delegate is None else [_load_delegate(module, delegate)]
         try:
             self._interpreter: Any = module.Interpreter(
-                model_path=self._path, num_threads=threads, experimental_op_resolver_type=kernels
+                model_path=self._path,
+                num_threads=threads,
+                experimental_op_resolver_type=kernels,
+                experimental_delegates=delegates,
             )
             self._interpreter.allocate_tensors()
             self._output_indices = _output_indices(self._interpreter)
@@ -77,6 +92,18 @@ def _import_interpreter(runtime: str) -> Any:
     except (ImportError, AttributeError) as error:
         # tflite-runtime was built for numpy 1 and fails under numpy 2 without saying so.
         raise BackendError(f"{runtime} cannot be imported with numpy {np.__version__}: {error}") from None
+
+
+def _load_delegate(module: Any, library: str) -> Any:
+    try:
+        ctypes.CDLL(library)  # the interpreter's own attempt says less
+        return module.load_delegate(library)
+    except (OSError, ValueError, RuntimeError, AttributeError) as error:
+        reason = str(error) or "it found no hardware"
+        raise BackendError(
+            f"delegate {library}: cannot be loaded: {reason}. Install the library of the hardware's maker where the system "
+            "finds it (ldconfig -p), plug the hardware in, or choose --backend litert"
+        ) from None
 
 
 def _output_indices(interpreter: Any) -> dict[str, int]:

@@ -122,7 +122,7 @@ def fitting_backends(bundle: Bundle, asked: str | None) -> dict[str, str]:
     found = {}
     for model in bundle.manifest.models:
         names = [name for name, entry in BACKENDS.items() if entry.format == model.format and is_installed(name)]
-        chosen = [name for name in names if name == asked or (asked is None and not BACKENDS[name].fallback)]
+        chosen = [name for name in names if name == asked or (asked is None and not BACKENDS[name].by_name_only)]
         if chosen:
             found[model.path] = chosen[0]
     if not found:

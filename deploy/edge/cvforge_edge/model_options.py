@@ -1,0 +1,158 @@
+"""The options of a command that runs a model: which one, on what, and with how much of the processor."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from contextlib import ExitStack
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvforge_edge.arrangement import Arrangement, available_cores, fastest_arrangement, guessed_arrangement
+from cvforge_edge.backends import BACKENDS, open_backend
+from cvforge_edge.errors import UsageError
+from cvforge_edge.manifest import PRECISIONS
+from cvforge_edge.option_types import count, fraction
+from cvforge_edge.predictor import Predictor, choose_model
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from cvforge_edge.bundle import Bundle
+    from cvforge_edge.sources.source import Source
+
+AUTO = "auto"
+
+
+def add_model_options(group: argparse._ArgumentGroup) -> None:
+    """Which model of the bundle runs, where, and on how many cores."""
+    add = group.add_argument
+    plain = [name for name, entry in BACKENDS.items() if not entry.by_name_only]
+    others = [name for name in BACKENDS if name not in plain]
+    backend_help = (
+        f"one of {', '.join(plain)} (default: the first that is installed and fits), "
+        f"or by name only {', '.join(others)}"
+    )
+    add("--backend", metavar="NAME", choices=tuple(BACKENDS), help=backend_help)
+    add("--precision", choices=PRECISIONS, help="which model of the bundle (default: its first that fits)")
+    threads_help = (
+        "processor threads of one inference, or auto: measure for some seconds which --sessions and --threads are fastest "
+        "together (default: for files 1, for cameras half of the cores)"
+    )
+    add("--threads", type=_count_or_auto, metavar="N", help=threads_help)
+    sessions_help = (
+        "copies of the model that work in parallel (default: for files one for each core and at most 4, for cameras one "
+        "each)"
+    )
+    add("--sessions", type=count, metavar="N", help=sessions_help)
+    add("--cpus", type=_cpus, metavar="LIST", help="run on these processor cores only, for instance 2,3 or 4-7")
+    add("--score-threshold", type=fraction, metavar="S", help="leave out detections below, 0 to 1 (default: bundle's)")
+
+
+def keep_to_cpus(cpus: frozenset[int] | None) -> None:
+    """Keep this process, and every thread that it starts later, to some processor cores; None changes nothing.
+
+    Raises:
+        UsageError: the machine has no such core, or its system cannot do that.
+    """
+    if cpus is None:
+        return
+    if not hasattr(os, "sched_setaffinity"):
+        raise UsageError("--cpus: this system cannot keep a process to some cores; only Linux can")
+    missing = sorted(cpus - set(range(os.cpu_count() or 1)))
+    if missing:
+        raise UsageError(f"--cpus: found {', '.join(map(str, missing))}, accepted 0 to {(os.cpu_count() or 1) - 1}")
+    try:
+        os.sched_setaffinity(0, cpus)
+    except OSError as error:
+        raise UsageError(f"--cpus: the system refuses these cores: {error.strerror}") from None
+
+
+def arrange(
+    options: argparse.Namespace,
+    bundle: Bundle,
+    sources: Sequence[Source],
+    *,
+    backend: str | None,
+    say: Callable[[str], None],
+) -> Arrangement:
+    """Sessions and threads as asked for, measured, or guessed.
+
+    Args:
+        options: with `threads`, `sessions`, `precision` and `max_frames`.
+        bundle: an open one.
+        sources: an open one for each camera or file.
+        backend: name of the backend; None for the preferred one.
+        say: told what was measured.
+
+    Raises:
+        EdgeError: no model fits, or the model fails.
+    """
+    cores = available_cores()
+    if options.threads == AUTO:
+        model, name = choose_model(bundle, backend=backend, precision=options.precision)
+        measured = fastest_arrangement(
+            lambda threads: open_backend(name, bundle.path_of(model), threads=threads),
+            input_hw=bundle.manifest.preprocess.size_hw,
+            cores=cores,
+        )
+        say(f"threads: {measured}")
+        return measured.best
+    counts = [source.frame_count for source in sources]
+    frames = options.max_frames if None in counts else min(sum(filter(None, counts)), options.max_frames or sys.maxsize)
+    guess = guessed_arrangement(cores, live_sources=sum(source.live for source in sources), frames=frames)
+    return Arrangement(options.sessions or (1 if options.threads else guess.sessions), options.threads or guess.threads)
+
+
+def open_predictors(
+    options: argparse.Namespace,
+    bundle: Bundle,
+    arrangement: Arrangement,
+    *,
+    backend: str | None,
+    warm_up: bool,
+    resources: ExitStack,
+) -> list[Predictor]:
+    """One loaded model for each session.
+
+    Args:
+        options: with `precision` and `score_threshold`.
+        bundle: an open one.
+        arrangement: how many, and with how many threads each.
+        backend: name of the backend; None for the preferred one.
+        warm_up: run each once, so that the first picture of a camera waits no longer than any other.
+        resources: closes them.
+
+    Raises:
+        EdgeError: no model fits, or it cannot be loaded.
+    """
+    predictors = []
+    for _ in range(arrangement.sessions):
+        predictor = Predictor.of_bundle(
+            bundle, backend=backend, precision=options.precision, threads=arrangement.threads
+        )
+        resources.callback(predictor.close)
+        if warm_up:
+            predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
+        if options.score_threshold is not None:
+            spec = replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
+            predictor = predictor.with_postprocess(spec)
+        predictors.append(predictor)
+    return predictors
+
+
+def _count_or_auto(text: str) -> int | str:
+    return AUTO if text == AUTO else count(text)
+
+
+def _cpus(text: str) -> frozenset[int]:
+    found: set[int] = set()
+    for part in text.split(","):
+        first, dash, last = part.partition("-")
+        if not first.isdecimal() or (dash and not last.isdecimal()) or (dash and int(last) < int(first)):
+            raise argparse.ArgumentTypeError(f"found {text!r}, accepted core numbers as in 0,2 or 4-7")
+        found.update(range(int(first), int(last or first) + 1))
+    return frozenset(found)
