@@ -28,6 +28,7 @@ from cvforge.commands.terminal import stage_bars
 from cvforge.config import build
 from cvforge.config.load import load
 from cvforge.errors import CVForgeError
+from cvforge.export.budget import within_budget
 from cvforge.export.bundle import write_and_judge
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.int8_files import Int8File
@@ -42,7 +43,6 @@ DEMOS = {Task.CLASSIFICATION: "cls_demo.yaml", Task.DETECTION: "det_demo.yaml", 
 OWN_LOSS = ("loss=null",)  # torchvision's detectors compute it themselves
 LONGER = 3  # times the epochs of the demonstration, for weights that start at random
 BYTES_PER_MB = 1e6
-ROUNDING = 1e-9
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -138,7 +138,7 @@ def _file(verdict: Verdict, reference: Reference, budget: dict[str, float], int8
         "format": verdict.model.format,
         "precision": verdict.model.precision,
         "loss": loss,
-        "holds": loss <= budget[verdict.model.precision] + ROUNDING,
+        "holds": within_budget(loss, budget[verdict.model.precision]),
         "failure": verdict.failure,
         "megabytes": verdict.model.size_bytes / BYTES_PER_MB,
         "output_error": max(verdict.parity.values()),
@@ -154,7 +154,7 @@ def table(results: dict[str, dict[str, Any]]) -> str:
     lines = [" | ".join(heads), " | ".join("---" for _ in heads)]
     for model, result in sorted(results.items()):
         if "blocker" in result:
-            cells = [model, "", "", f"not exported: {result['blocker']}", *("" for _ in columns[1:])]
+            cells = [model, "none", "none", f"not exported: {result['blocker']}", *("likewise" for _ in columns[1:])]
         else:
             files = {(file["format"], file["precision"]): file for file in result["files"]}
             cells = [model, f"{result['metric']}, {result['images']} images", f"{result['checkpoint']:.4f}"]

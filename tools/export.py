@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import difflib
 import importlib
 import signal
 import sys
@@ -81,7 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = sys.argv[1:] if argv is None else list(argv)
     if words and words[0] in COMMANDS:
         return int(importlib.import_module(COMMANDS[words[0]]).main(words[1:]))
-    arguments = _parser().parse_intermixed_args(words)
+    parser = _parser()
+    if words and not words[0].startswith("-") and "=" not in words[0]:
+        near = difflib.get_close_matches(words[0], COMMANDS, n=1)
+        advice = f"; did you mean {near[0]}?" if near else ""
+        parser.error(f"found {words[0]!r}, accepted --run RUN, or one of {', '.join(COMMANDS)}{advice}")
+    arguments = parser.parse_intermixed_args(words)
     from cvforge.commands.export import ExportRequest, export_run, parse_names, print_report
 
     report, beside = export_run(

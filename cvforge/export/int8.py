@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from cvforge.export.budget import within_budget
 from cvforge.export.noise import LayerNoise
 
 ENTRY_LAYERS = 2
@@ -55,16 +56,24 @@ class Int8Search:
 
     Attributes:
         noise: of every layer with all of them in int8, worst first.
-        trials: in the order in which they were tried; the file is that of the last one.
+        trials: in the order in which they were tried.
     """
 
     noise: tuple[LayerNoise, ...]
     trials: tuple[Trial, ...]
 
     @property
+    def best(self) -> Trial:
+        """The one whose file was kept: of those that lose least, the first, which has the fewest layers in float.
+
+        A search ends with the first trial within the budget, and all before it lost more.
+        """
+        return min(self.trials, key=lambda trial: trial.loss)
+
+    @property
     def float_layers(self) -> tuple[str, ...]:
         """The layers that the file has in float."""
-        return self.trials[-1].float_layers
+        return self.best.float_layers
 
 
 def write_within_budget(
@@ -82,15 +91,18 @@ def write_within_budget(
         target: the file.
         loss: scores the file in its real runtime.
         budget: how much may be lost.
-        max_float_layers: where to give up; the file is then over budget, as the last trial says.
+        max_float_layers: where to give up; the file is then that of the best trial, and over budget.
     """
     quantiser.write(target)
     trials = [Trial((), loss())]
     noise = quantiser.noise(target)
     for count in range(1, min(max_float_layers, len(noise)) + 1):
-        if trials[-1].loss <= budget:
+        if within_budget(trials[-1].loss, budget):
             break
         float_layers = tuple(layer.name for layer in noise[:count])
         quantiser.write(target, float_layers=float_layers)
         trials.append(Trial(float_layers, loss()))
-    return Int8Search(tuple(noise), tuple(trials))
+    search = Int8Search(tuple(noise), tuple(trials))
+    if search.best is not trials[-1]:
+        quantiser.write(target, float_layers=search.float_layers)
+    return search

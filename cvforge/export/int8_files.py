@@ -56,7 +56,8 @@ def make_int8(name: str, source: Path, *, calibration: Sequence[np.ndarray], scr
         budget=judge.plan.metric_budget[INT8],
         max_float_layers=judge.plan.max_float_layers,
     )
-    return Int8File(replace(verdicts[-1], float_layers=search.float_layers), search)
+    kept = verdicts[search.trials.index(search.best)]
+    return Int8File(replace(kept, float_layers=search.float_layers), search)
 
 
 def int8_provenance(files: Sequence[Int8File], calibration_images: int) -> Mapping[str, object]:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 NO_NOISE_DB = 200.0
+NOISE_IMAGES = 4
 Tensors = Mapping[str, np.ndarray]
 
 
@@ -43,6 +44,12 @@ class LayerNoise:
     kind: str
     sqnr_db: float
     added: float
+
+
+def noise_images(inputs_u8: Sequence[np.ndarray]) -> list[np.ndarray]:
+    """The few calibration images on which noise is measured: spread over all, since folders are sorted by class."""
+    chosen = np.linspace(0, len(inputs_u8) - 1, min(NOISE_IMAGES, len(inputs_u8))).round().astype(int)
+    return [inputs_u8[index] for index in chosen]
 
 
 def layer_noise(layers: Sequence[Layer], reference: Sequence[Tensors], found: Sequence[Tensors]) -> list[LayerNoise]:

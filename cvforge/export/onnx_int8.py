@@ -14,7 +14,7 @@ import onnx
 
 from cvforge.errors import ExportError
 from cvforge.export.int8 import entry_layers
-from cvforge.export.noise import Layer, LayerNoise, layer_noise
+from cvforge.export.noise import Layer, LayerNoise, layer_noise, noise_images
 from cvforge.export.onnx import finish_onnx
 from cvforge.export.onnx_rounding import OnnxRounding
 from cvforge.export.wrap import INPUT_NAME
@@ -22,7 +22,6 @@ from cvforge.export.wrap import INPUT_NAME
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MIN_WEIGHTS = 256  # values; a smaller matrix is arithmetic, such as the mean over a distribution of distances
 FLOAT_KINDS = ("HardSwish", "HardSigmoid")
-NOISE_IMAGES = 4
 ROUNDED_SUFFIX = "_DequantizeLinear_Output"  # of the tensor as the next layer sees it: rounded and clipped
 
 
@@ -46,7 +45,7 @@ class OnnxQuantiser:
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
         self._prepared = scratch / "prepared.onnx"
-        self._few = list(inputs_u8[:NOISE_IMAGES])
+        self._few = noise_images(inputs_u8)
         with _quiet("prepare"):
             quant_pre_process(str(source), str(self._prepared), skip_symbolic_shape=True)
             calibrator = create_calibrator(

@@ -8,11 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
-from cvforge.export.noise import LayerNoise
+from cvforge.export.noise import LayerNoise, noise_images
 from cvforge.export.worker import run_worker
 
 WORKER = "cvforge.export.tflite_int8_worker"
-NOISE_IMAGES = 4
 
 
 class TFLiteQuantiser:
@@ -37,8 +36,7 @@ class TFLiteQuantiser:
         self._noise = scratch / "noise.json"
         np.save(self._inputs, np.stack(inputs_u8))
         self._few = scratch / "few.npy"
-        chosen = np.linspace(0, len(inputs_u8) - 1, min(NOISE_IMAGES, len(inputs_u8))).round().astype(int)
-        np.save(self._few, np.stack([inputs_u8[index] for index in chosen]))
+        np.save(self._few, np.stack(noise_images(inputs_u8)))
         self._rounded = scratch / "rounded.npz"
         run_worker("tflite int8", WORKER, ["calibrate", str(source), str(self._inputs), str(self._ranges)])
         run_worker("tflite int8", WORKER, ["round", str(source), str(self._inputs), str(self._rounded)])

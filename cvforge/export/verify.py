@@ -13,6 +13,7 @@ from cvforge.errors import ExportBudgetError
 from cvforge.evaluation import LabelledImages, Metric, PredictsImages, evaluate, spread_indices
 from cvforge.export.agreement.agreement import Agreement
 from cvforge.export.agreement.comparison import ComparingPredictor
+from cvforge.export.budget import within_budget
 from cvforge.export.parity import RawOutputs, collect_raw_outputs, relative_errors
 from cvforge.export.reference import ClassEvidence
 from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
@@ -24,7 +25,6 @@ from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.types import Prediction
 
 CLASSES_SHOWN = 5
-_ROUNDING = 1e-9  # a budget of 0.001 is not exceeded by the last bit of 0.001
 _CONVERSION_ADVICE = (
     "The conversion itself is wrong or an operator differs: compare the rows of the other format, simplify the operator "
     "that the worst output depends on, and report it"
@@ -250,7 +250,7 @@ def _metric_problems(verdict: Verdict, reference: Reference, budget: float) -> l
         return []
     expected, found = reference.metrics[primary], verdict.metrics[primary]
     loss = expected - found
-    if loss <= budget + _ROUNDING:
+    if within_budget(loss, budget):
         return []
     lines = [
         f"{primary} {found:.4f}, the checkpoint has {expected:.4f}: {loss:.4f} lost, budget {budget:g} "

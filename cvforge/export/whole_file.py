@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 from cvforge.errors import StorageError
+from cvforge_edge.draft_folder import flush
 
 
 def write_whole(path: Path, content: bytes) -> None:
@@ -15,8 +17,12 @@ def write_whole(path: Path, content: bytes) -> None:
     """
     draft = path.with_name(f".{path.name}.part")
     try:
-        draft.write_bytes(content)
+        with draft.open("wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
         draft.replace(path)
+        flush(path.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise StorageError(f"{path}: cannot be written ({error}); the bundle itself is complete") from error

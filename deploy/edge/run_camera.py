@@ -68,22 +68,22 @@ def open_checked_bundle(options: argparse.Namespace) -> Bundle:
     if options.trust is None:
         return open_bundle(options.bundle)
     from cvforge_edge.trust import read_trust
-    from cvforge_edge.versions import accepted_version, check_not_older, default_record_path
+    from cvforge_edge.versions import Release, accepted_release, check_not_older, default_record_path
 
     options.accepted = options.accepted or default_record_path()
     bundle = open_bundle(options.bundle, trust=read_trust(options.trust))
-    name, version = bundle.manifest.name, bundle.manifest.version
-    check_not_older(accepted_version(options.accepted, name), version, name=name)
-    _say(options, f"{name} version {version}, signed by {', '.join(map(str, bundle.signers))}")
+    name = bundle.manifest.name
+    check_not_older(accepted_release(options.accepted, name), Release.of(bundle), name=name)
+    _say(options, f"{name} version {bundle.manifest.version}, signed by {', '.join(map(str, bundle.signers))}")
     return bundle
 
 
 def accept(options: argparse.Namespace, bundle: Bundle) -> None:
     """From now on this device refuses older versions of the model; only once it has proved that it works here."""
     if options.trust is not None:
-        from cvforge_edge.versions import accept_version
+        from cvforge_edge.versions import Release, accept_release
 
-        accept_version(options.accepted, bundle.manifest.name, bundle.manifest.version)
+        accept_release(options.accepted, bundle.manifest.name, Release.of(bundle))
 
 
 def self_test(options: argparse.Namespace, bundle: Bundle) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -143,6 +144,12 @@ def test_the_free_bits_of_base64_cannot_be_used(start, whole) -> None:
     assert "not in the form that tools/export.py sign writes" in message
 
 
+def named_key(mutation: str) -> str:
+    """The key that a mutation of one place is about; of the whole document, the bundle."""
+    keys = re.findall(r"'(\w+)'", mutation.partition(")")[0]) if mutation.startswith("(") else []
+    return keys[-1] if keys else "bundle"
+
+
 def test_an_unsigned_bundle_refuses_documents_that_are_wrong_and_says_where(start, whole) -> None:
     files = {path: data for path, data in whole.items() if path != "signature.json"}
     manifest = json.loads(files["manifest.json"])
@@ -156,6 +163,7 @@ def test_an_unsigned_bundle_refuses_documents_that_are_wrong_and_says_where(star
             survivors.append(name)
             continue
         assert len(message) < 20_000, f"{name}: {len(message)} characters of message"
+        assert named_key(name) in message or "Infinity is not a number" in message, f"{name}: {message}"
     assert [name for name in survivors if not any(word in name for word in free)] == []
 
 

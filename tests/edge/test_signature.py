@@ -15,7 +15,7 @@ from cvforge_edge.bundle import open_bundle, open_bundle_to_sign
 from cvforge_edge.errors import BundleError, SignatureError, StorageError, UsageError
 from cvforge_edge.signature import check_signature, signed_bytes
 from cvforge_edge.trust import format_public_key, parse_public_key, read_trust
-from cvforge_edge.versions import accept_version, accepted_version, check_not_older, default_record_path
+from cvforge_edge.versions import Release, accept_release, accepted_release, check_not_older, default_record_path
 from edge.signing import envelope_of, private_key, public_bytes, public_pem, sign_folder, trusting
 
 KEY, OTHER = private_key(1), private_key(2)
@@ -164,28 +164,57 @@ def test_a_trust_store_that_trusts_nobody_is_refused(tmp_path: Path) -> None:
         read_trust(tmp_path)
 
 
-@pytest.mark.parametrize(("installed", "offered"), [(None, 1), (1, 1), (1, 2)])
-def test_the_same_and_newer_versions_are_accepted(installed: int | None, offered: int) -> None:
-    check_not_older(installed, offered, name="cells")
+def release(version: int, content: str = "a") -> Release:
+    return Release(version, content * 64)
+
+
+@pytest.mark.parametrize(
+    ("accepted", "offered"), [(None, release(1)), (release(1), release(1)), (release(1), release(2, "b"))]
+)
+def test_the_same_and_newer_releases_are_accepted(accepted: Release | None, offered: Release) -> None:
+    check_not_older(accepted, offered, name="cells")
+
+
+def test_another_release_of_the_same_version_is_refused() -> None:
+    with pytest.raises(SignatureError, match="this is not the version 2 that .* --model-version of at least 3"):
+        check_not_older(release(2), release(2, "b"), name="cells")
 
 
 def test_an_older_version_is_refused_and_the_record_survives(tmp_path: Path) -> None:
     record = tmp_path / "state" / "accepted.json"
-    assert accepted_version(record, "cells") is None
-    accept_version(record, "cells", 2)
-    accept_version(record, "other", 7)
-    with pytest.raises(SignatureError, match="'cells': version 1 is older than version 2"):
-        accept_version(record, "cells", 1)
-    accept_version(record, "cells", 3)
-    assert json.loads(record.read_text()) == {"cells": 3, "other": 7}
+    assert accepted_release(record, "cells") is None
+    accept_release(record, "cells", release(2))
+    accept_release(record, "other", release(7))
+    for offered, message in ((release(1), "version 1 is older than version 2"), (release(2, "b"), "not the version 2")):
+        with pytest.raises(SignatureError, match=f"'cells': .*{message}"):
+            accept_release(record, "cells", offered)
+    accept_release(record, "cells", release(3, "c"))
+    assert accepted_release(record, "cells") == release(3, "c")
+    assert json.loads(record.read_text()) == {
+        "cells": {"version": 3, "manifest_sha256": "c" * 64},
+        "other": {"version": 7, "manifest_sha256": "a" * 64},
+    }
     assert sorted(path.name for path in record.parent.iterdir()) == ["accepted.json", "accepted.json.lock"]
 
 
-@pytest.mark.parametrize("text", ["", "[]", '{"cells": "1"}', '{"cells": 0}', '{"../x": 1}', '{"cells": 1'])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "[]",
+        '{"cells": 1}',
+        '{"cells": {"version": 1}}',
+        json.dumps({"cells": {"version": 0, "manifest_sha256": "a" * 64}}),
+        json.dumps({"cells": {"version": 1, "manifest_sha256": "a" * 63}}),
+        json.dumps({"cells": {"version": 1, "manifest_sha256": "a" * 64, "more": 1}}),
+        json.dumps({"../x": {"version": 1, "manifest_sha256": "a" * 64}}),
+        '{"cells": ',
+    ],
+)
 def test_a_damaged_record_stops_instead_of_forgetting(tmp_path: Path, text: str) -> None:
     record = tmp_path / "accepted.json"
     record.write_text(text)
-    for read in (lambda: accepted_version(record, "cells"), lambda: accept_version(record, "cells", 1)):
+    for read in (lambda: accepted_release(record, "cells"), lambda: accept_release(record, "cells", release(1))):
         with pytest.raises(StorageError, match="record of accepted versions is damaged"):
             read()
     assert record.read_text() == text

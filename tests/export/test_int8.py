@@ -116,6 +116,21 @@ def test_a_file_within_its_budget_has_every_layer_in_int8(tmp_path: Path) -> Non
     )
 
 
+def test_a_loss_of_just_the_budget_is_within_it(tmp_path: Path) -> None:
+    found = write_within_budget(Recorded(), tmp_path / "m", loss=lambda: 0.25 - 0.24, budget=0.01, max_float_layers=9)
+    assert 0.25 - 0.24 > 0.01
+    assert len(found.trials) == 1
+
+
+def test_a_search_that_fails_keeps_its_best_file(tmp_path: Path) -> None:
+    losses = iter([0.06, 0.03, 0.03, 0.05])
+    quantiser = Recorded()
+    found = write_within_budget(quantiser, tmp_path / "m", loss=lambda: next(losses), budget=0.01, max_float_layers=9)
+    assert found.float_layers == quantiser.asked[1]
+    assert found.best.loss == 0.03
+    assert (tmp_path / "m").read_text() == ",".join(quantiser.asked[1])
+
+
 def test_the_search_ends_where_it_was_told_to_and_says_what_is_still_lost(tmp_path: Path) -> None:
     found = write_within_budget(
         Recorded(), tmp_path / "m", loss=partial(loss, tmp_path / "m"), budget=0.0, max_float_layers=1

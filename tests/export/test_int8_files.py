@@ -100,7 +100,7 @@ def test_onnx_layers_stay_in_float_when_asked_and_the_same_request_gives_the_sam
 
 
 @pytest.mark.slow  # the quantiser of TFLite takes seconds to load in each of its processes
-def test_tflite_int8_has_leaky_rectifiers_in_int8_and_its_biases_corrected(tmp_path: Path) -> None:
+def test_tflite_int8_has_leaky_rectifiers_in_int8_and_layers_of_choice_in_float(tmp_path: Path) -> None:
     from ai_edge_litert.interpreter import Interpreter
     from ai_edge_litert.tools import flatbuffer_utils
 

@@ -11,7 +11,7 @@ import pytest
 
 from cvforge_edge.manifest import read_manifest
 from cvforge_edge.types import Task
-from export.tiny import export_tiny
+from export.tiny import export_tiny, tiny_plan
 
 EXPORT = """
 import sys
@@ -22,7 +22,7 @@ from export.tiny import export_tiny, tiny_plan
 torch.set_num_threads(1)
 task = Task(sys.argv[1])
 if __name__ == "__main__":
-    export_tiny(task, Path(sys.argv[2]), plan=tiny_plan(task, formats=("onnx", "tflite")))
+    export_tiny(task, Path(sys.argv[2]), plan=tiny_plan(task, formats=("onnx", "tflite"), embedding="backbone"))
 """
 
 
@@ -39,7 +39,7 @@ def differing(first: Path, second: Path) -> list[str]:
 def test_two_exports_in_one_process_are_equal_byte_for_byte(tmp_path: Path) -> None:
     folders = [tmp_path / "first" / "bundle", tmp_path / "second" / "another"]
     for folder in folders:
-        export_tiny(Task.DETECTION, folder)
+        export_tiny(Task.DETECTION, folder, plan=tiny_plan(Task.DETECTION, embedding="backbone"))
     assert differing(*folders) == []
     names = set(contents(folders[0]))
     assert {"manifest.json", "model_card.md", "golden/00.npz", "golden/golden.json", "model_fp16.onnx"} <= names

@@ -189,6 +189,14 @@ def test_bad_input_ends_with_its_code_and_a_message(
     assert "Traceback" not in err
 
 
+def test_a_misspelt_sub_command_of_export_is_suggested(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        load_tool("export").main(["sgin", "--bundle", "b"])
+    assert ended.value.code == 2
+    assert "found 'sgin', accepted --run RUN, or one of import, keygen" in (said := capsys.readouterr().err)
+    assert "did you mean sign?" in said
+
+
 @pytest.mark.parametrize(
     ("place", "words"),
     [("missing/a.json", "lies in missing, and there is no such folder"), ("photos", "photos is a folder")],

@@ -105,7 +105,7 @@ def unpack_bundle(archive: Path | str, target: Path | str, *, trust: TrustStore 
             raise StorageError(f"{target}: the bundle cannot be written ({error}); nothing was changed") from None
         finally:
             shutil.rmtree(draft, ignore_errors=True)
-    return Bundle(target, manifest, signers)
+    return Bundle(target, manifest, hashlib.sha256(manifest_bytes).hexdigest(), signers)
 
 
 def _check_free_name(target: Path) -> None:

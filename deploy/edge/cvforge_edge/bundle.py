@@ -32,11 +32,13 @@ class Bundle:
     Attributes:
         folder: where it lies.
         manifest: what it holds.
+        manifest_sha256: of the `manifest.json` that was read, which stands for all that it lists.
         signers: the trusted keys that vouch for it; empty where no trust was asked for.
     """
 
     folder: Path
     manifest: Manifest
+    manifest_sha256: str
     signers: tuple[TrustedKey, ...] = ()
 
     def path_of(self, file: ModelFile | BundleFile) -> Path:
@@ -66,7 +68,7 @@ def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundl
     data = read_manifest_bytes(folder)
     manifest, signers = vouched_manifest(data, read_signature(folder), trust=trust, folder=folder)
     _check_files(folder, manifest, unlisted=[] if trust is None else _unlisted(folder, manifest))
-    return Bundle(folder, manifest, signers)
+    return Bundle(folder, manifest, hashlib.sha256(data).hexdigest(), signers)
 
 
 def open_bundle_to_sign(folder: Path | str) -> Bundle:
@@ -76,9 +78,10 @@ def open_bundle_to_sign(folder: Path | str) -> Bundle:
         BundleError: as in `open_bundle`.
     """
     folder = Path(folder)
-    manifest, _ = vouched_manifest(read_manifest_bytes(folder), None, trust=None, folder=folder)
+    data = read_manifest_bytes(folder)
+    manifest, _ = vouched_manifest(data, None, trust=None, folder=folder)
     _check_files(folder, manifest, unlisted=_unlisted(folder, manifest))
-    return Bundle(folder, manifest)
+    return Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
 
 
 def vouched_manifest(

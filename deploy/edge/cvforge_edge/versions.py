@@ -1,11 +1,14 @@
-"""A model never goes back: the newest version of each name that this device has accepted, kept across restarts."""
+"""A model never goes back: the newest release of each name that this device has accepted, kept across restarts."""
 
 from __future__ import annotations
 
 import contextlib
 import os
+import re
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvforge_edge.draft_folder import flush
 from cvforge_edge.errors import SignatureError, StorageError
@@ -13,8 +16,30 @@ from cvforge_edge.manifest import name_problems
 from cvforge_edge.plain_file import read_plain_file
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
 
+if TYPE_CHECKING:
+    from cvforge_edge.bundle import Bundle
+
 RECORD_NAME = "accepted_versions.json"
 MAX_RECORD_BYTES = 1024 * 1024
+SHA256 = re.compile("[0-9a-f]{64}")
+
+
+@dataclass(frozen=True)
+class Release:
+    """One state of a model.
+
+    Attributes:
+        version: at least 1.
+        manifest_sha256: of its `manifest.json`, which lists the checksum of every other file: 64 hexadecimal digits.
+    """
+
+    version: int
+    manifest_sha256: str
+
+    @classmethod
+    def of(cls, bundle: Bundle) -> Release:
+        """The release that a checked bundle holds."""
+        return cls(bundle.manifest.version, bundle.manifest_sha256)
 
 
 def default_record_path() -> Path:
@@ -29,26 +54,33 @@ def default_record_path() -> Path:
     return Path(state) / "cvforge" / RECORD_NAME
 
 
-def check_not_older(installed: int | None, offered: int, *, name: str) -> None:
+def check_not_older(accepted: Release | None, offered: Release, *, name: str) -> None:
     """Refuse to go back to a release whose faults are known, even though its signature is good.
 
+    Two releases of one version cannot be told apart by age, so the one that was accepted first stays.
+
     Args:
-        installed: newest version of the model that was accepted; None before the first.
-        offered: version of the bundle at hand.
+        accepted: newest release of the model so far; None before the first.
+        offered: the bundle at hand.
         name: of the model, for the message.
 
     Raises:
-        SignatureError: the offered version is lower.
+        SignatureError: the offered version is lower, or the same with other content.
     """
-    if installed is not None and offered < installed:
-        raise SignatureError(
-            f"model {name!r}: version {offered} is older than version {installed}, which this device has accepted "
-            f"already; export it again with a --model-version of at least {installed}"
-        )
+    if accepted is None or offered.version > accepted.version or offered == accepted:
+        return
+    if offered.version < accepted.version:
+        problem = f"version {offered.version} is older than version {accepted.version}, which"
+    else:
+        problem = f"this is not the version {offered.version} that"
+    raise SignatureError(
+        f"model {name!r}: {problem} this device has accepted already; export it again with a --model-version of at least "
+        f"{accepted.version + 1}"
+    )
 
 
-def accepted_version(path: Path | str, name: str) -> int | None:
-    """The newest version of a model that was accepted, or None.
+def accepted_release(path: Path | str, name: str) -> Release | None:
+    """The newest release of a model that was accepted, or None.
 
     Raises:
         StorageError: the record is damaged; guessing would open the door to old versions.
@@ -56,34 +88,35 @@ def accepted_version(path: Path | str, name: str) -> int | None:
     return _read(Path(path)).get(name)
 
 
-def accept_version(path: Path | str, name: str, version: int) -> None:
-    """Note that a version of a model is in use, in one step that a power cut cannot tear.
+def accept_release(path: Path | str, name: str, release: Release) -> None:
+    """Note that a release of a model is in use, in one step that a power cut cannot tear.
 
     Raises:
-        SignatureError: a newer one was accepted already.
+        SignatureError: a newer one, or another of the same version, was accepted already.
         StorageError: the record is damaged or cannot be written.
     """
     path = Path(path)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with _locked(path):
-            versions = _read(path)
-            check_not_older(versions.get(name), version, name=name)
-            if versions.get(name) != version:
-                _write(path, {**versions, name: version})
+            releases = _read(path)
+            check_not_older(releases.get(name), release, name=name)
+            if releases.get(name) != release:
+                _write(path, {**releases, name: release})
     except OSError as error:
         raise StorageError(
             f"{path}: the record of accepted versions cannot be written ({error.strerror}); give another --accepted FILE"
         ) from None
 
 
-def _read(path: Path) -> dict[str, int]:
+def _read(path: Path) -> dict[str, Release]:
     try:
         value = parse_strict(read_plain_file(path, limit_bytes=MAX_RECORD_BYTES).decode("utf-8"))
         problems: list[str] = []
-        versions = Fields({"versions": value}, key="", problems=problems).mapping("versions", int, "a whole number")
-        if versions is None or any(version < 1 or name_problems(name) for name, version in versions.items()):
-            raise ValueError("; ".join(problems) or "expected names of models with versions of at least 1")
+        models = Fields({"models": value}, key="", problems=problems).mapping("models", dict, "an object")
+        releases = {name: _release(fields, name, problems) for name, fields in (models or {}).items()}
+        if problems:
+            raise ValueError("; ".join(problems))
     except FileNotFoundError:
         return {}
     except ValueError as error:
@@ -91,13 +124,23 @@ def _read(path: Path) -> dict[str, int]:
             f"{path}: the record of accepted versions is damaged ({error}); restore it, or remove it if older versions "
             "of the models on this device may be accepted again"
         ) from None
-    return versions
+    return {name: release for name, release in releases.items() if release is not None}
 
 
-def _write(path: Path, versions: dict[str, int]) -> None:
+def _release(value: dict[str, object], name: str, problems: list[str]) -> Release | None:
+    problems += name_problems(name)
+    fields = Fields(value, key=name, problems=problems)
+    version, sha256 = fields.integer("version", low=1), fields.text("manifest_sha256")
+    fields.finish()
+    if sha256 is not None and not SHA256.fullmatch(sha256):
+        fields.problem(f"{name}.manifest_sha256: expected 64 hexadecimal digits")
+    return None if version is None or sha256 is None else Release(version, sha256)
+
+
+def _write(path: Path, releases: dict[str, Release]) -> None:
     draft = path.with_name(path.name + ".part")
     with draft.open("w", encoding="utf-8", newline="\n") as file:
-        file.write(format_json(versions))
+        file.write(format_json({name: vars(release) for name, release in releases.items()}))
         file.flush()
         os.fsync(file.fileno())
     draft.replace(path)
