@@ -17,7 +17,9 @@ os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a st
 from cvforge_edge.cli import INTERRUPTED, run_command
 
 if TYPE_CHECKING:
+    from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.bundle import Bundle
+    from cvforge_edge.predictor import Predictor
 
 DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
 EPILOG = """examples:
@@ -37,7 +39,8 @@ exit codes:
   1 unexpected error                                       9 this device fails the bundle's self-test
   2 wrong options                                         10 a result cannot be stored (disk full, no permission)
   4 an image cannot be read                               11 inference runtime missing or failing
-  7 bundle damaged, not trusted or older                 130 stopped by a signal before the end of a file
+  7 bundle damaged, not trusted or older                  13 a --limit was passed: start it again
+                                                         130 stopped by a signal before the end of a file
 """
 
 logger = logging.getLogger("run_camera")
@@ -46,9 +49,10 @@ logger = logging.getLogger("run_camera")
 def main() -> int:
     """Run the command line; the exit code is the result."""
     options = parse_options(sys.argv[1:])
+    from cvforge_edge.log_file import set_up_logging
     from cvforge_edge.model_options import keep_to_cpus
 
-    logging.basicConfig(level=logging.WARNING if options.quiet else logging.INFO, format="%(levelname)s %(message)s")
+    set_up_logging(quiet=options.quiet, path=options.log)
     keep_to_cpus(options.cpus)
     bundle = open_checked_bundle(options)
     backend = options.backend
@@ -113,13 +117,15 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     """
     import cv2
 
+    from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.camera import open_source
-    from cvforge_edge.cli import stop_on_signals
     from cvforge_edge.model_options import arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
     from cvforge_edge.predictor import choose_model
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
+    from cvforge_edge.status import RunStatus, StatusBoard
+    from cvforge_edge.supervision import supervised
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
@@ -127,9 +133,9 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         choose_model(bundle, backend=backend, precision=options.precision)  # first: a camera may take long to answer
         source = resources.enter_context(open_source(options.source, reconnect_for_s=options.reconnect_for))
         arrangement = arrange(options, bundle, [source], backend=backend, say=lambda text: _say(options, text))
-        predictors = open_predictors(
-            options, bundle, arrangement, backend=backend, warm_up=source.live, resources=resources
-        )
+        predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=source.live)
+        for predictor in predictors:
+            resources.callback(predictor.close)
         accept(options, bundle)
         sinks = open_sinks(
             source,
@@ -140,7 +146,14 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         )
         total = _smaller(source.frame_count, options.max_frames)
         progress = Progress(sys.stderr, total=total)
-        with stop_on_signals(stop), contextlib.closing(progress):
+        board = StatusBoard(RunStatus(model=bundle.manifest.name, version=bundle.manifest.version))
+        one_more = Arrangement(1, arrangement.threads)
+        spare = lambda: open_predictors(options, bundle, one_more, backend=backend, warm_up=True)[0]  # noqa: E731
+        again = lambda: load_again(options, bundle, arrangement)  # noqa: E731
+        with (
+            supervised(options, board=board, stop=stop, spare=spare, reload=again) as care,
+            contextlib.closing(progress),
+        ):
             summary = run_pipeline(
                 [source],
                 predictors,
@@ -148,9 +161,28 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
                 stop=stop,
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
+                board=board,
+                care=care,
             )
         _say(options, "\n".join([*summary.lines(), *(f"  {sink.summary()}" for sink in sinks)]))
         return INTERRUPTED if summary.interrupted and not options.show else 0
+
+
+def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrangement) -> list[Predictor]:
+    """The bundle as it is now, checked and tested like at the start: one model for each session.
+
+    Raises:
+        EdgeError: it does not pass, or it is a model of another task or other labels.
+    """
+    from cvforge_edge.model_options import open_predictors
+    from cvforge_edge.reload import check_exchangeable
+
+    bundle = open_checked_bundle(options)
+    check_exchangeable(running.manifest, bundle.manifest)
+    backend = self_test(options, bundle) if options.self_test else options.backend
+    predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=True)
+    accept(options, bundle)
+    return predictors
 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
@@ -207,11 +239,13 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
 
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
     from cvforge_edge.option_types import count, seconds
+    from cvforge_edge.supervision import add_supervision_options
 
     add = group.add_argument
     add("--max-frames", type=count, metavar="N", help="end after so many frames")
     reconnect_help = "how long a lost camera or stream is tried again (default: for ever)"
     add("--reconnect-for", type=seconds, default=math.inf, metavar="SECONDS", help=reconnect_help)
+    add_supervision_options(group)
     add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
 
 

@@ -30,6 +30,19 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 @contextmanager
+def call_on_hangup(action: Callable[[], None]) -> Iterator[None]:
+    """While inside, SIGHUP calls the action, which must return at once; systems without that signal never do."""
+    if not hasattr(signal, "SIGHUP"):
+        yield
+        return
+    before = signal.signal(signal.SIGHUP, lambda _number, _frame: action())
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGHUP, before)
+
+
+@contextmanager
 def stop_on_signals(stop: threading.Event) -> Iterator[None]:
     """While inside, the first SIGINT or SIGTERM sets `stop`, and the second acts as it would have before."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}

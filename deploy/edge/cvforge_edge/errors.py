@@ -63,3 +63,9 @@ class BackendError(EdgeError):
     """An inference runtime is not installed or cannot run a model file."""
 
     exit_code = 11
+
+
+class WatchdogError(EdgeError):
+    """A run passed a limit, for instance of memory, and was ended so that it can be started anew."""
+
+    exit_code = 13

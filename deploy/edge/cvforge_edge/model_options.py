@@ -114,7 +114,6 @@ def open_predictors(
     *,
     backend: str | None,
     warm_up: bool,
-    resources: ExitStack,
 ) -> list[Predictor]:
     """One loaded model for each session.
 
@@ -124,23 +123,24 @@ def open_predictors(
         arrangement: how many, and with how many threads each.
         backend: name of the backend; None for the preferred one.
         warm_up: run each once, so that the first picture of a camera waits no longer than any other.
-        resources: closes them.
 
     Raises:
         EdgeError: no model fits, or it cannot be loaded.
     """
-    predictors = []
-    for _ in range(arrangement.sessions):
-        predictor = Predictor.of_bundle(
-            bundle, backend=backend, precision=options.precision, threads=arrangement.threads
-        )
-        resources.callback(predictor.close)
-        if warm_up:
-            predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
-        if options.score_threshold is not None:
-            spec = replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
-            predictor = predictor.with_postprocess(spec)
-        predictors.append(predictor)
+    with ExitStack() as on_error:
+        predictors = []
+        for _ in range(arrangement.sessions):
+            predictor = Predictor.of_bundle(
+                bundle, backend=backend, precision=options.precision, threads=arrangement.threads
+            )
+            on_error.callback(predictor.close)
+            if warm_up:
+                predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
+            if options.score_threshold is not None:
+                spec = replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
+                predictor = predictor.with_postprocess(spec)
+            predictors.append(predictor)
+        on_error.pop_all()
     return predictors
 
 

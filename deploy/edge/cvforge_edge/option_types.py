@@ -5,6 +5,10 @@ from __future__ import annotations
 import argparse
 import math
 
+from cvforge_edge.watchdog import NAMES
+
+MIN_LIMIT = 0.1
+
 
 def count(text: str) -> int:
     """A whole number of at least 1."""
@@ -21,6 +25,14 @@ def fraction(text: str) -> float:
 def seconds(text: str) -> float:
     """Seconds, at least 0; `inf` is for ever."""
     return _number(text, 0.0, math.inf, accepted="seconds, at least 0")
+
+
+def limit(text: str) -> tuple[str, float]:
+    """A named limit of the watchdog, as in memory=500."""
+    name, _, value = text.partition("=")
+    if name not in NAMES:
+        raise argparse.ArgumentTypeError(f"found {text!r}, accepted NAME=VALUE with NAME one of {', '.join(NAMES)}")
+    return name, _number(value, MIN_LIMIT, math.inf, accepted=f"a number of at least {MIN_LIMIT:g} for {name}")
 
 
 def _number(text: str, low: float, high: float, *, accepted: str) -> float:

@@ -7,34 +7,24 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 from cvforge_edge.frame import Result
-from cvforge_edge.inbox import JOIN_TIMEOUT_S, Inbox
+from cvforge_edge.inbox import Inbox
 from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
+from cvforge_edge.sessions import FramePredictor, SessionCare, Sessions
 from cvforge_edge.status import RunStatus, StatusBoard
 from cvforge_edge.status_writer import StatusWriter
 
 if TYPE_CHECKING:
-    from cvforge_edge.draw import ImageU8
-    from cvforge_edge.manifest import Manifest
     from cvforge_edge.sinks.sink import Sink
     from cvforge_edge.sources.source import Source
     from cvforge_edge.steps.step import Step
-    from cvforge_edge.types import Prediction
 
+NO_CARE = SessionCare()
 POLL_S = 0.2
 """A request to stop is heard at least this often, even while no frame comes."""
-
-
-class FramePredictor(Protocol):
-    """The part of `cvforge_edge.predictor.Predictor` that the pipeline uses."""
-
-    @property
-    def manifest(self) -> Manifest: ...  # noqa: D102
-
-    def predict(self, image_bgr: ImageU8) -> Prediction: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -83,6 +73,7 @@ def run_pipeline(
     max_frames: int | None = None,
     on_frame: Callable[[int], None] | None = None,
     board: StatusBoard | None = None,
+    care: SessionCare = NO_CARE,
 ) -> RunSummary:
     """Run a model over any number of sources: reading, predicting and writing overlap.
 
@@ -99,8 +90,10 @@ def run_pipeline(
         max_frames: ends the run after so many frames of all sources together.
         on_frame: called after each result with the number of results so far.
         board: told about twice a second how the run goes; None tells nobody.
+        care: what is done for sessions that are stuck, and how models are exchanged.
 
     Raises:
+        WatchdogError: a session is stuck and cannot be replaced.
         EdgeError: a source, the model or a sink fails; results up to then are stored. Where one of several sources fails,
             the others go on, and the error comes at the end.
     """
@@ -113,19 +106,20 @@ def run_pipeline(
         inbox = resources.enter_context(Inbox(sources, in_work=len(predictors) + 1, max_frames=max_frames))
         status = StatusWriter(board or StatusBoard(RunStatus()), inbox=inbox, sinks=sinks, recorder=recorder)
         resources.callback(status.close)
-        workers = [_start_session(predictor, inbox, outbox, recorder) for predictor in predictors]
-        resources.callback(_end_sessions, workers, inbox)
+        sessions = Sessions(predictors, inbox=inbox, outbox=outbox, recorder=recorder, care=care)
+        resources.callback(sessions.close)
+        resources.callback(inbox.close)
         while not stop.is_set():
             status.write_if_due()
-            busy = any(worker.is_alive() for worker in workers)
+            sessions.tend()
+            busy = sessions.alive
             item = outbox.get(timeout_s=POLL_S if busy else 0.0)
             if item is None:
                 if busy:
                     continue
                 break
-            ticket, prediction = item
+            ticket, result = item
             started_s = started_s or time.monotonic()
-            result = Result(ticket.frame, prediction, predictors[0].manifest.labels)
             result = _finish(result, steps=steps[ticket.source] if steps else (), sinks=sinks, recorder=recorder)
             inbox.finish(ticket)
             written, ended_s = written + 1, time.monotonic()
@@ -142,40 +136,6 @@ def run_pipeline(
         interrupted=interrupted,
         latency={stage: figures for stage, figures in recorder.percentiles().items() if written},
     )
-
-
-def _start_session(
-    predictor: FramePredictor, inbox: Inbox, outbox: Outbox, recorder: LatencyRecorder
-) -> threading.Thread:
-    thread = threading.Thread(
-        target=_predict_all, args=(predictor, inbox, outbox, recorder), name="predict", daemon=True
-    )
-    thread.start()
-    return thread
-
-
-def _end_sessions(workers: Sequence[threading.Thread], inbox: Inbox) -> None:
-    inbox.close()
-    for worker in workers:
-        worker.join(JOIN_TIMEOUT_S)
-
-
-def _predict_all(predictor: FramePredictor, inbox: Inbox, outbox: Outbox, recorder: LatencyRecorder) -> None:
-    while True:
-        asked_s = time.monotonic()
-        ticket = inbox.take()
-        if ticket is None:
-            outbox.wake()
-            return
-        begun_s = time.monotonic()
-        try:
-            prediction = predictor.predict(ticket.frame.image_bgr)
-        except BaseException as error:  # raised again by the calling thread
-            outbox.fail(error)
-            return
-        recorder.add("wait", begun_s - asked_s)
-        recorder.add("predict", time.monotonic() - begun_s)
-        outbox.put(ticket, prediction)
 
 
 def _finish(result: Result, *, steps: Sequence[Step], sinks: Sequence[Sink], recorder: LatencyRecorder) -> Result:

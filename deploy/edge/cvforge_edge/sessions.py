@@ -1,0 +1,215 @@
+"""Sessions of one model, each on a thread of its own: they can be exchanged for those of another, and replaced where stuck."""
+
+from __future__ import annotations
+
+import logging
+import math
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Protocol
+
+from cvforge_edge.errors import WatchdogError
+from cvforge_edge.frame import Result
+
+if TYPE_CHECKING:
+    from cvforge_edge.draw import ImageU8
+    from cvforge_edge.inbox import Inbox, Ticket
+    from cvforge_edge.latency import LatencyRecorder
+    from cvforge_edge.manifest import Manifest
+    from cvforge_edge.outbox import Outbox
+    from cvforge_edge.types import Prediction
+
+JOIN_TIMEOUT_S = 0.5
+
+logger = logging.getLogger(__name__)
+
+
+class FramePredictor(Protocol):
+    """The part of `cvforge_edge.predictor.Predictor` that the pipeline uses."""
+
+    @property
+    def manifest(self) -> Manifest: ...  # noqa: D102
+
+    def predict(self, image_bgr: ImageU8) -> Prediction: ...  # noqa: D102
+
+    def close(self) -> None: ...  # noqa: D102
+
+
+def _nothing() -> None:
+    return None
+
+
+@dataclass(frozen=True)
+class SessionCare:
+    """What is done for sessions while they run.
+
+    Attributes:
+        limit_s: a session that works longer on one frame is stuck: it is left behind, and its frame is given up.
+        spare: loads a model that takes the place of a stuck one; None: the run ends instead.
+        most_replaced: after so many replacements the next stuck session ends the run.
+        reloaded: asked a few times a second: models, one for each session, that take over from the next frame on; they are
+            closed here. None while there are none.
+    """
+
+    limit_s: float = math.inf
+    spare: Callable[[], FramePredictor] | None = None
+    most_replaced: int = 3
+    reloaded: Callable[[], Sequence[FramePredictor] | None] = _nothing
+
+
+class _Session:
+    """One thread and the model that it runs."""
+
+    def __init__(self, predictor: FramePredictor) -> None:
+        self.lock = threading.Lock()
+        self.predictor = predictor
+        self.following: FramePredictor | None = None
+        self.ticket: Ticket | None = None
+        self.begun_s = 0.0
+        self.left_behind = False
+        self.thread: threading.Thread | None = None
+
+    def begin(self, ticket: Ticket) -> FramePredictor:
+        """The model for a frame: the one that was loaded last."""
+        with self.lock:
+            self.ticket, self.begun_s = ticket, time.monotonic()
+            old, following = self.predictor, self.following
+            if following is None:
+                return old
+            self.predictor, self.following = following, None
+        old.close()
+        return following
+
+    def end(self) -> bool:
+        """Whether the frame still counts: the session was not left behind meanwhile."""
+        with self.lock:
+            self.ticket = None
+            return not self.left_behind
+
+    def follow(self, predictor: FramePredictor) -> None:
+        """Take another model from the next frame on."""
+        with self.lock:
+            skipped, self.following = self.following, predictor
+        if skipped is not None:
+            skipped.close()
+
+    def leave_behind(self, limit_s: float) -> Ticket | None:
+        """The frame of a session that has worked on it for longer than the limit; from now on its answer is ignored."""
+        with self.lock:
+            if self.ticket is None or self.left_behind or time.monotonic() - self.begun_s <= limit_s:
+                return None
+            self.left_behind = True
+            return self.ticket
+
+
+class Sessions:
+    """Takes frames from an inbox and puts results into an outbox until the inbox gives no more."""
+
+    def __init__(
+        self,
+        predictors: Sequence[FramePredictor],
+        *,
+        inbox: Inbox,
+        outbox: Outbox,
+        recorder: LatencyRecorder,
+        care: SessionCare,
+    ) -> None:
+        """Begin to work.
+
+        Args:
+            predictors: of one model, each used by one thread at a time; their owner closes them after this.
+            inbox: gives frames.
+            outbox: takes results.
+            recorder: told how long frames were waited for, and predicted.
+            care: what is done while they run.
+        """
+        self._inbox, self._outbox, self._recorder, self._care = inbox, outbox, recorder, care
+        self.replaced = 0
+        self._owned_elsewhere = tuple(predictors)
+        self._sessions = [_Session(predictor) for predictor in predictors]
+        for session in self._sessions:
+            self._start(session)
+
+    @property
+    def alive(self) -> bool:
+        """Whether a result may still come."""
+        return any(session.thread is not None and session.thread.is_alive() for session in self._sessions)
+
+    def tend(self) -> None:
+        """Replace what is stuck, and let models that were loaded meanwhile take over.
+
+        Raises:
+            WatchdogError: a session is stuck and cannot be replaced.
+            EdgeError: a model that replaces it cannot be loaded.
+        """
+        if not math.isinf(self._care.limit_s):
+            for number, session in enumerate(self._sessions):
+                ticket = session.leave_behind(self._care.limit_s)
+                if ticket is not None:
+                    self._give_up(ticket)
+                    self._replace(number)
+        reloaded = self._care.reloaded()
+        if reloaded is not None:
+            for session, predictor in zip(self._sessions, reloaded, strict=True):
+                session.follow(predictor)
+
+    def close(self) -> None:
+        """Wait for the frames in work, but for no session that is stuck, and close the models that came later."""
+        for session in self._sessions:
+            if session.thread is None:
+                continue
+            session.thread.join(JOIN_TIMEOUT_S)
+            if session.thread.is_alive():
+                continue
+            for predictor in (session.predictor, session.following):
+                if predictor is not None and all(predictor is not other for other in self._owned_elsewhere):
+                    predictor.close()
+
+    def _give_up(self, ticket: Ticket) -> None:
+        logger.error(
+            "%s: inference of frame %d takes longer than %g s; its session is left behind",
+            ticket.frame.source,
+            ticket.frame.index,
+            self._care.limit_s,
+        )
+        self._outbox.skip(ticket)
+        self._inbox.finish(ticket)
+
+    def _replace(self, number: int) -> None:
+        if self._care.spare is None or self.replaced >= self._care.most_replaced:
+            raise WatchdogError(
+                f"inference is stuck (limit inference={self._care.limit_s:g} s) after {self.replaced} sessions were "
+                "replaced; restart the program, and look at the driver of the hardware that runs the model"
+            )
+        self.replaced += 1
+        session = _Session(self._care.spare())
+        self._sessions[number] = session
+        self._start(session)
+
+    def _start(self, session: _Session) -> None:
+        session.thread = threading.Thread(target=self._work, args=(session,), name="predict", daemon=True)
+        session.thread.start()
+
+    def _work(self, session: _Session) -> None:
+        while True:
+            asked_s = time.monotonic()
+            ticket = self._inbox.take()
+            if ticket is None:
+                self._outbox.wake()
+                return
+            begun_s = time.monotonic()
+            try:
+                predictor = session.begin(ticket)
+                prediction = predictor.predict(ticket.frame.image_bgr)
+                result = Result(ticket.frame, prediction, predictor.manifest.labels)
+            except BaseException as error:  # raised again by the calling thread
+                if session.end():
+                    self._outbox.fail(error)
+                return
+            if not session.end():
+                return
+            self._recorder.add("wait", begun_s - asked_s)
+            self._recorder.add("predict", time.monotonic() - begun_s)
+            self._outbox.put(ticket, result)
