@@ -195,9 +195,8 @@ def main() -> int:
     print(
         f"{platform.machine()}, Python {platform.python_version()}, numpy {np.__version__}, {options.rounds} rounds\n"
     )
-    print(
-        "| contender | before, ms | after, ms | both, ms | times cvforge | boxes | farthest corner, px |\n|---|---|---|---|---|---|---|"
-    )
+    print("| contender | before, ms | after, ms | both, ms | times cvforge | boxes | farthest corner, px |")
+    print("|---|---|---|---|---|---|---|")
     for name in interpreters:
         runs = [one[name] for one in rounds]
         both = [run["pre_ms"] + run["post_ms"] for run in runs]
