@@ -4,7 +4,7 @@
 
 Starts `deploy/edge/run_camera.py` with four simulated cameras and every output: annotated video, JSON Lines and CSV with
 rotation, MQTT, webhook, web page with a viewer, evidence, and with `--track` tracking and rules. Meanwhile a real mosquitto
-(which must be installed) is ended and started anew `--restarts` times, and stays away for some seconds; it is ended by SIGTERM, since
+(which must be installed) is ended and started anew `--restarts` times, and stays away for some seconds; by SIGTERM, since
 a broker that is killed may lose what it has acknowledged. Everything is on loopback.
 
 After the warm-up (a quarter of the time, ten minutes at most) memory is sampled every two seconds. Its slope is that of
