@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cvforge_edge.errors import UsageError
 from cvforge_edge.sinks.images import ImageFolder
-from cvforge_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLines
+from cvforge_edge.sinks.jsonl import JsonLines
+from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
 from cvforge_edge.sinks.sink import Sink
 from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
 from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
