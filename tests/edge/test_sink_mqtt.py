@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 import json
 import logging
 import signal
@@ -20,6 +21,7 @@ from cvforge_edge.errors import BackendError
 from cvforge_edge.events import Event
 from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.mqtt import Mqtt
+from cvforge_edge.sinks.mqtt_connection import ConnectionFailedError, MqttConnection
 from cvforge_edge.sinks.mqtt_settings import MqttSettings, mqtt_settings
 from cvforge_edge.sinks.outgoing import OutgoingSpec
 from cvforge_edge.types import ClassScores
@@ -337,6 +339,34 @@ def test_write_and_close_do_not_wait_for_a_broker_that_does_not_answer(tmp_path)
         sink.close()
         assert time.monotonic() - started_s < 4.0  # about one; the machine may be busy
     assert ": 0 sent, 500 waiting, 0 dropped" in sink.summary()
+
+
+@pytest.mark.skipif(not Path("/proc/self/fd").is_dir(), reason="open files are counted in /proc")
+def test_attempts_and_connections_leave_nothing_open_behind(broker):
+    def attempt(port: int) -> None:
+        try:
+            with MqttConnection(MqttSettings("127.0.0.1", port, "t")) as connection:
+                connection.open()
+                connection.publish("results", b"{}")
+                connection.leave(timeout_s=5.0)
+        except ConnectionFailedError:
+            return
+
+    def open_files() -> int:
+        return len(list(Path("/proc/self/fd").iterdir()))
+
+    closed = free_port()
+    attempt(broker.port)
+    gc.collect()
+    before = open_files()
+    gc.disable()
+    try:
+        for port in [broker.port, closed] * 20:
+            attempt(port)
+        assert open_files() == before
+        assert not [found for found in gc.get_objects() if isinstance(found, MqttConnection)]
+    finally:
+        gc.enable()
 
 
 def test_results_are_thinned_out_and_events_are_not(broker, subscriber, tmp_path):

@@ -90,6 +90,13 @@ class Mqtt:
             return  # full: the reader wakes anyway
 
     def _run(self) -> None:
+        try:
+            self._keep_connected()
+        finally:
+            if not self._stop.is_set():  # Python prints the error of a thread; messages go on to the disk
+                self._state = "ended by an unexpected error, see the log"
+
+    def _keep_connected(self) -> None:
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
         told = ""
         while not self._stop.is_set():

@@ -174,6 +174,8 @@ class MqttConnection:
         connection: Any = self._client.socket()
         if connection is not None:
             connection.close()
+        # Without these it is released now, and not some day by the garbage collector.
+        self._client.on_connect = self._client.on_disconnect = self._client.on_publish = None
 
     @property
     def _status_topic(self) -> str:

@@ -79,6 +79,13 @@ class Webhook:
         return f"{self._settings.name}: {self._outgoing.summary()}, {self._retries} tried again; {self._state}"
 
     def _run(self) -> None:
+        try:
+            self._send_all()
+        finally:
+            if not self._stop.is_set():  # Python prints the error of a thread; messages go on to the disk
+                self._state = "ended by an unexpected error, see the log"
+
+    def _send_all(self) -> None:
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
         while not (self._stop.is_set() and time.monotonic() >= self._stop_by_s):
             self._news.clear()
