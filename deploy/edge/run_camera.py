@@ -28,6 +28,9 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
+  python run_camera.py --bundle bundle --source 0 --csv counts.csv --rotate 10
+  python run_camera.py --bundle bundle --source 0 --mqtt mqtts://gate@broker.local/site/gate --send-rate 2
+  python run_camera.py --bundle bundle --source 0 --webhook https://example.com/hook --webhook-picture
   python run_camera.py --bundle bundle --self-test
   python run_camera.py --bundle bundle --trust /etc/cvforge/trust --source 0        # only what a known key has signed
 
@@ -51,9 +54,11 @@ def main() -> int:
     options = parse_options(sys.argv[1:])
     from cvforge_edge.log_file import set_up_logging
     from cvforge_edge.model_options import keep_to_cpus
+    from cvforge_edge.output_options import plan_outputs
 
     set_up_logging(quiet=options.quiet, path=options.log)
     keep_to_cpus(options.cpus)
+    options.outputs = plan_outputs(options)
     bundle = open_checked_bundle(options)
     backend = options.backend
     if options.self_test:
@@ -137,13 +142,16 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         for predictor in predictors:
             resources.callback(predictor.close)
         accept(options, bundle)
+        outputs = options.outputs.open(taken=[options.save, options.json], sources=[source], resources=resources)
         sinks = open_sinks(
             source,
             save=options.save,
             json_lines=options.json,
             title=bundle.manifest.name if options.show else None,
             stop=stop,
+            rotation=options.outputs.rotation,
         )
+        sinks += outputs
         total = _smaller(source.frame_count, options.max_frames)
         progress = Progress(sys.stderr, total=total)
         board = StatusBoard(RunStatus(model=bundle.manifest.name, version=bundle.manifest.version))
@@ -187,6 +195,8 @@ def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrang
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
     """The checked options; ends the process with code 2 and a message where they are wrong."""
+    from cvforge_edge.output_options import add_output_options, names_output
+
     parser = argparse.ArgumentParser(
         prog="run_camera.py",
         description=DESCRIPTION,
@@ -200,6 +210,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--source", metavar="SOURCE", help=source_help)
     _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
+    add_output_options(parser)
     _add_model_options(parser.add_argument_group("model"))
     _add_run_options(parser.add_argument_group("run"))
     options = parser.parse_args(arguments)
@@ -207,8 +218,8 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
     if options.accepted is not None and options.trust is None:
         parser.error("--accepted belongs to --trust: without keys no version is refused")
-    if options.source is None and (options.save or options.json or options.show):
-        parser.error("--save, --json and --show need a --source")
+    if options.source is None and (options.save or options.json or options.show or names_output(options)):
+        parser.error("--save, --json, --show, --csv, --mqtt and --webhook need a --source")
     return options
 
 

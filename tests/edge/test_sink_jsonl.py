@@ -68,7 +68,7 @@ def test_nan_is_an_error_and_not_invalid_json(tmp_path):
 
 def test_lines_reach_the_file_while_the_run_goes_on(tmp_path, monkeypatch):
     now = [100.0]
-    monkeypatch.setattr("cvforge_edge.sinks.jsonl.time", SimpleNamespace(monotonic=lambda: now[0]))
+    monkeypatch.setattr("cvforge_edge.sinks.line_file.time", SimpleNamespace(monotonic=lambda: now[0]))
     sink = JsonLines(str(tmp_path / "out.jsonl"))
     sink.write(result(0))
     now[0] = 101.0

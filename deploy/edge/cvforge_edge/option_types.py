@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 
 from cvforge_edge.watchdog import NAMES
 
@@ -33,6 +34,11 @@ def limit(text: str) -> tuple[str, float]:
     if name not in NAMES:
         raise argparse.ArgumentTypeError(f"found {text!r}, accepted NAME=VALUE with NAME one of {', '.join(NAMES)}")
     return name, _number(value, MIN_LIMIT, math.inf, accepted=f"a number of at least {MIN_LIMIT:g} for {name}")
+
+
+def positive(text: str) -> float:
+    """A number above 0, not infinite."""
+    return _number(text, sys.float_info.min, sys.float_info.max, accepted="numbers above 0")
 
 
 def _number(text: str, low: float, high: float, *, accepted: str) -> float:

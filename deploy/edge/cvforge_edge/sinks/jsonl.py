@@ -13,24 +13,17 @@ the picture, in pixels), and one more, by the task of the model:
 
 from __future__ import annotations
 
-import contextlib
 import json
-import os
-import sys
-import time
-from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 
-from cvforge_edge.errors import BackendError, StorageError
+from cvforge_edge.errors import BackendError
 from cvforge_edge.frame import Result
 from cvforge_edge.labels import label_name
+from cvforge_edge.sinks.line_file import LineFile, Rotation
 from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap
 
-FLUSH_EVERY_S = 0.5
-"""A reader of the file, or a power cut, is at most this far behind."""
-STANDARD_OUTPUT = "-"
 TOP_CLASSES = 5
 BOX_DECIMALS, SCORE_DECIMALS, TIME_DECIMALS = 2, 4, 3
 
@@ -38,30 +31,20 @@ BOX_DECIMALS, SCORE_DECIMALS, TIME_DECIMALS = 2, 4, 3
 class JsonLines:
     """Writes results to a file, or to standard output."""
 
-    def __init__(self, path: str) -> None:
-        """Create the file, or replace it.
+    def __init__(self, path: str, *, rotation: Rotation | None = None) -> None:
+        """Create the file; see `LineFile` for one that is there already.
 
         Args:
             path: the file, or `-` for standard output.
+            rotation: when the file is set aside; None for never.
 
         Raises:
             StorageError: the file cannot be created.
         """
-        self._path = path
-        self._count = self._stored = 0
-        self._closed = False
-        self._flushed_s = time.monotonic()
-        try:
-            # Stays open until close(): one line for each frame.
-            self._file: TextIO = sys.stdout if path == STANDARD_OUTPUT else Path(path).open("w", encoding="utf-8")  # noqa: SIM115
-        except OSError as error:
-            raise StorageError(
-                f"{path}: cannot be created ({error.strerror}); name a file in a folder that exists and may be "
-                "written to"
-            ) from error
+        self._lines = LineFile(path, rotation=rotation)
 
     def write(self, result: Result) -> None:
-        """Add one line; it reaches the disk within `FLUSH_EVERY_S`, as long as frames come.
+        """Add one line; it reaches the disk within half a second, as long as frames come.
 
         Raises:
             StorageError: the line cannot be stored.
@@ -70,18 +53,8 @@ class JsonLines:
         try:
             line = json.dumps(json_record(result), ensure_ascii=False, allow_nan=False)
         except ValueError as error:
-            raise BackendError(
-                f"{result.frame.source}: the prediction for frame {result.frame.index} holds NaN or infinity; "
-                "the model or the runtime is wrong: run --self-test"
-            ) from error
-        try:
-            self._file.write(line + "\n")
-            self._count += 1
-            if time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
-                self._file.flush()
-                self._stored, self._flushed_s = self._count, time.monotonic()
-        except OSError as error:
-            raise self._lost(error) from error
+            raise not_finite(result) from error
+        self._lines.write(line)
 
     def close(self) -> None:
         """Bring every line to the disk; may be called twice.
@@ -89,30 +62,19 @@ class JsonLines:
         Raises:
             StorageError: the last lines cannot be stored.
         """
-        if self._closed:
-            return
-        self._closed = True
-        try:
-            self._file.flush()
-            if self._path != STANDARD_OUTPUT:
-                _sync(self._file)
-                self._file.close()
-        except OSError as error:
-            _abandon(self._file)
-            raise self._lost(error) from error
+        self._lines.close()
 
     def summary(self) -> str:
         """Where the lines are, and how many."""
-        where = "standard output" if self._path == STANDARD_OUTPUT else self._path
-        return f"{where}: {self._count} lines of JSON"
+        return f"{self._lines.place}: {self._lines.count} lines of JSON"
 
-    def _lost(self, error: OSError) -> StorageError:
-        if isinstance(error, BrokenPipeError):
-            return StorageError(f"{self._path}: the program that reads the lines has ended")
-        return StorageError(
-            f"{self._path}: cannot be written ({error.strerror}); the first {self._stored} lines are stored, the "
-            "last one may be cut off. Free space on the disk, or write elsewhere"
-        )
+
+def not_finite(result: Result) -> BackendError:
+    """The error for a prediction that JSON has no words for."""
+    return BackendError(
+        f"{result.frame.source}: the prediction for frame {result.frame.index} holds NaN or infinity; "
+        "the model or the runtime is wrong: run --self-test"
+    )
 
 
 def json_record(result: Result) -> dict[str, Any]:
@@ -164,21 +126,3 @@ def _pixel_shares(segmentation: SegmentationMap, labels: tuple[str, ...]) -> dic
     counts = np.bincount(segmentation.class_map.ravel(), minlength=256)
     total = segmentation.class_map.size
     return {label_name(labels, int(i)): round(float(counts[i] / total), SCORE_DECIMALS) for i in np.flatnonzero(counts)}
-
-
-def _sync(file: TextIO) -> None:
-    try:
-        os.fsync(file.fileno())
-    except OSError as error:
-        if error.errno not in (22, 95):  # EINVAL, ENOTSUP: a pipe or a device has nothing to bring to a disk
-            raise
-
-
-def _abandon(file: TextIO) -> None:
-    """Close a file whose failure to write is reported already: closing it, or ending Python, tries to write again."""
-    with contextlib.suppress(OSError):
-        if file is sys.stdout:
-            with Path(os.devnull).open("w") as nowhere:
-                os.dup2(nowhere.fileno(), file.fileno())
-        else:
-            file.close()

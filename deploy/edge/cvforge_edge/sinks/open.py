@@ -7,7 +7,8 @@ from pathlib import Path
 
 from cvforge_edge.errors import UsageError
 from cvforge_edge.sinks.images import ImageFolder
-from cvforge_edge.sinks.jsonl import STANDARD_OUTPUT, JsonLines
+from cvforge_edge.sinks.jsonl import JsonLines
+from cvforge_edge.sinks.line_file import STANDARD_OUTPUT, Rotation
 from cvforge_edge.sinks.sink import Sink
 from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
 from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
@@ -15,7 +16,13 @@ from cvforge_edge.sources.source import Source
 
 
 def open_sinks(
-    source: Source, *, save: str | None, json_lines: str | None, title: str | None, stop: threading.Event
+    source: Source,
+    *,
+    save: str | None,
+    json_lines: str | None,
+    title: str | None,
+    stop: threading.Event,
+    rotation: Rotation | None = None,
 ) -> list[Sink]:
     """The sinks for a run, in the order in which they take each result.
 
@@ -25,6 +32,7 @@ def open_sinks(
         json_lines: file for JSON Lines, `-` for standard output; None writes none.
         title: of a window; None opens none.
         stop: set when the user closes the window.
+        rotation: when the file of JSON Lines is set aside; None for never.
 
     Raises:
         UsageError: a result would replace the source or another result, or there is no display.
@@ -39,7 +47,7 @@ def open_sinks(
     if save is not None:
         sinks.append(_open_save(save, fps=source.fps))
     if json_lines is not None:
-        sinks.append(JsonLines(json_lines))
+        sinks.append(JsonLines(json_lines, rotation=rotation))
     return sinks
 
 
