@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import math
+import sys
 
 from cvforge_edge.watchdog import NAMES
 
@@ -25,6 +26,11 @@ def fraction(text: str) -> float:
 def seconds(text: str) -> float:
     """Seconds, at least 0; `inf` is for ever."""
     return _number(text, 0.0, math.inf, accepted="seconds, at least 0")
+
+
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, math.nextafter(0.0, 1.0), sys.float_info.max, accepted="numbers above 0")
 
 
 def limit(text: str) -> tuple[str, float]:
