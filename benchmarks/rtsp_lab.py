@@ -78,7 +78,9 @@ class RtspServer:
     def kill(self) -> None:
         """End it as a power cut would; may be called twice."""
         self._process.kill()
-        self._process.communicate()
+        self._process.wait()
+        if self._process.stdout is not None:
+            self._process.stdout.close()
 
 
 class Wire:

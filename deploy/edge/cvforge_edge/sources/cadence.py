@@ -57,6 +57,6 @@ class FrameGate:
         interval_s = 1 / self._cadence.max_fps
         if time_s < self._due_s - EARLY_SHARE * interval_s:
             return False
-        # On time: the next is due an interval later, so that the rate is kept on average. Late: counted from now on.
-        self._due_s = max(self._due_s + interval_s, time_s + (1 - EARLY_SHARE) * interval_s)
+        # On time: the next is due an interval after this one was, so that the rate is kept on average. Late: after this one.
+        self._due_s = interval_s + (self._due_s if time_s - self._due_s < interval_s else time_s)
         return True
