@@ -38,12 +38,13 @@ class Camera:
     def watch(self, _factory: object, media: object) -> None:
         """A client has come: start the clock."""
         source = media.get_element().get_by_name("source")  # type: ignore[attr-defined]
-        GLib.timeout_add(round(1000 / self._fps), self._push, source)
+        timer = GLib.timeout_add(round(1000 / self._fps), self._push, source)
+        media.connect("unprepared", lambda _media: GLib.source_remove(timer))  # type: ignore[attr-defined]
 
     def _push(self, source: object) -> bool:
         data = picture(time.monotonic_ns() // 1000, height=self._height, width=self._width)
-        flow = source.emit("push-buffer", Gst.Buffer.new_wrapped(data))  # type: ignore[attr-defined]
-        return flow == Gst.FlowReturn.OK
+        source.emit("push-buffer", Gst.Buffer.new_wrapped(data))  # type: ignore[attr-defined]
+        return True  # also while the pipeline is about to start and refuses it
 
 
 def picture(clock_us: int, *, height: int, width: int) -> bytes:

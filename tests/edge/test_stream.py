@@ -110,7 +110,7 @@ class ReadAhead:
 def shown(waits_s, monkeypatch) -> list[int]:
     clock = Clock()
     monkeypatch.setattr(stream, "time", clock)
-    capture = StreamCapture(ReadAhead(clock, waits_s))
+    capture = StreamCapture(ReadAhead(clock, waits_s), lost_after_s=5.0)
     numbers = []
     while capture.grab():
         numbers.append(int(capture.retrieve()[1][0, 0, 0]))
@@ -118,7 +118,12 @@ def shown(waits_s, monkeypatch) -> list[int]:
 
 
 def test_pictures_that_waited_when_the_stream_was_opened_are_passed_over(monkeypatch):
-    assert shown([0.002] * 30 + [0.04] + [0.05, 0.001, 0.099, 0.05], monkeypatch) == [30, 31, 32, 33, 34]
+    waits_s = [0.002] * 30 + [0.04] + [0.05, 0.001, 0.099, 0.05]
+    assert shown(waits_s, monkeypatch) == [31, 32, 33, 34]
+
+
+def test_one_late_picture_of_a_backlog_does_not_end_it(monkeypatch):
+    assert shown([*[0.001] * 10, 0.04, *[0.001] * 10, 0.05, 0.05, 0.05], monkeypatch) == [22, 23]
 
 
 def test_stream_that_sends_faster_than_it_says_is_shown_after_a_second(monkeypatch):
@@ -127,3 +132,22 @@ def test_stream_that_sends_faster_than_it_says_is_shown_after_a_second(monkeypat
 
 def test_stream_that_ends_in_what_was_read_ahead_shows_nothing(monkeypatch):
     assert shown([0.001] * 5, monkeypatch) == []
+
+
+STEADY_S = [0.002, 0.05, 0.05, 0.05]
+
+
+def test_burst_after_a_pause_is_passed_over_because_its_pictures_are_old(monkeypatch):
+    assert shown([*STEADY_S, 3.0, *[0.003] * 40, 0.05, 0.05], monkeypatch) == [2, 3, 46]
+
+
+def test_pause_without_a_burst_costs_a_few_pictures(monkeypatch):
+    assert shown([*STEADY_S, 3.0, 0.05, 0.05, 0.05, 0.05], monkeypatch) == [2, 3, 7, 8]
+
+
+def test_slow_stream_has_no_pauses(monkeypatch):
+    assert shown([0.002, 2.0, 2.0, 2.1, 1.9], monkeypatch) == [1, 2, 3, 4]
+
+
+def test_picture_that_the_decoder_gives_when_the_connection_is_gone_is_not_shown(monkeypatch):
+    assert shown([*STEADY_S, 5.01, 0.05], monkeypatch) == [2, 3]
