@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 import sys
 from types import ModuleType, SimpleNamespace
 
@@ -12,8 +13,30 @@ import pytest
 from cvforge_edge.camera import SourceSettings, open_source
 from cvforge_edge.errors import SourceError, UsageError
 from cvforge_edge.sources.device import CameraRequest, parse_size
+from edge.test_run_camera import EDGE
 
 WAIT_S = 20.0
+GSTREAMER_SCRIPT = """
+import os, sys
+
+sys.path.insert(0, sys.argv[1])
+import cv2
+if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
+    print("no GStreamer here")
+    sys.exit()
+from cvforge_edge.camera import open_source
+from cvforge_edge.errors import SourceError
+
+with open_source("gst:videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=30/1") as source:
+    print("live", source.fps, source.read(timeout_s=20.0).image_bgr.shape)
+for text in ("gst:videotestsrc ! nonsense", "gst:nonsense"):  # OpenCV 4.6 refuses the first, and hangs for ever in the second
+    try:
+        open_source(text)
+    except SourceError as error:
+        print(error.exit_code, text)
+sys.stdout.flush()
+os._exit(0)
+"""
 
 
 class StandIn:
@@ -101,11 +124,14 @@ def test_gstreamer_is_missed_with_a_way_to_get_it():
     assert caught.value.exit_code == 8
 
 
-def test_real_gstreamer_pipeline_gives_pictures():
-    if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
-        pytest.skip("this OpenCV has no GStreamer")
-    with open_source("gst:videotestsrc ! video/x-raw,width=64,height=48") as source:
-        assert source.read(timeout_s=WAIT_S).image_bgr.shape == (48, 64, 3)
+def test_real_gstreamer_pipelines_give_pictures_and_nonsense_is_refused_also_where_opencv_hangs():
+    run = subprocess.run(
+        ["/usr/bin/python3", "-I", "-c", GSTREAMER_SCRIPT, str(EDGE)], capture_output=True, text=True, check=False
+    )
+    if "no GStreamer here" in run.stdout or "ModuleNotFoundError" in run.stderr:
+        pytest.skip("the system's Python has no OpenCV with GStreamer (apt-get install python3-opencv)")
+    refused = ["8 gst:videotestsrc ! nonsense", "8 gst:nonsense"]
+    assert run.stdout.splitlines() == ["live 30.0 (48, 64, 3)", *refused], run.stderr
 
 
 @pytest.mark.parametrize(

@@ -22,7 +22,7 @@ from cvforge_edge.sources.state import CameraState, Happening
 logger = logging.getLogger(__name__)
 
 JOIN_TIMEOUT_S = 0.2
-HANGS = "no answer, the camera's driver or the network library hangs"
+HANGS = "no answer, the camera's driver, the pipeline or the network library hangs"
 MOST_HANGING_THREADS = 3
 """A driver that hangs anew after each new attempt must not fill the memory: then the attempts wait for a return."""
 
