@@ -35,6 +35,12 @@ LEVELS = {
 
 DEVICE_PACKAGES = {"numpy", "cv2", "cvforge_edge"}
 INFERENCE_RUNTIMES = {"ai_edge_litert", "onnxruntime", "tflite_runtime"}
+OPTIONAL_PACKAGES = {
+    "signature.py": {"cryptography"},
+    "picamera.py": {"picamera2"},
+    "mqtt_connection.py": {"paho"},
+}
+"""Imported by one file of the device each, when its function is used."""
 TRAINER_ONLY = {"torch", "torchvision", "pytorch_lightning", "timm", "segmentation_models_pytorch", "albumentations"}
 
 
@@ -95,8 +101,7 @@ def test_level_one_imports_no_training_library(path: Path) -> None:
 def test_device_code_imports_only_what_a_device_has(path: Path) -> None:
     roots = {name.split(".")[0] for name in _imports(path)} - set(sys.stdlib_module_names)
     allowed = DEVICE_PACKAGES | (INFERENCE_RUNTIMES if path.parent.name == "backends" else set())
-    allowed |= {"cryptography"} if path.name == "signature.py" else set()
-    allowed |= {"paho"} if path.name == "mqtt_connection.py" else set()
+    allowed |= OPTIONAL_PACKAGES.get(path.name, set())
     assert roots <= allowed, f"{path}: imports {sorted(roots - allowed)}"
 
 

@@ -67,7 +67,7 @@ def predict_source(
         _make_folder(output)
         save = output / PICTURE_FOLDER if is_pictures else output / VIDEO_NAME
         sinks = open_sinks(
-            source,
+            [source],
             save=f"{save}/" if is_pictures else str(save),
             json_lines=str(output / JSON_NAME),
             title=None,

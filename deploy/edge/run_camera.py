@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import logging
-import math
 import os
 import sys
 import threading
@@ -14,18 +13,20 @@ from typing import TYPE_CHECKING
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what OpenCV's warnings hint at
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a stream would fill the log
 
-from cvforge_edge.cli import INTERRUPTED, run_command
+from cvforge_edge.cli import INTERRUPTED, leave, run_command
 
 if TYPE_CHECKING:
     from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.bundle import Bundle
-    from cvforge_edge.predictor import Predictor
+    from cvforge_edge.sessions import FramePredictor
 
 DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
 EPILOG = """examples:
   python run_camera.py --bundle bundle --source clip.mp4 --save out.mp4 --json out.jsonl
   python run_camera.py --bundle bundle --source 0 --show
   python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
+  python run_camera.py --bundle bundle --source door=rtsp://10.0.0.7/main --source yard=0 --json - --save out.mp4
+  python run_camera.py --bundle bundle --source test: --show
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
   python run_camera.py --bundle bundle --source 0 --csv counts.csv --rotate 10
@@ -33,6 +34,10 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source 0 --webhook https://example.com/hook --webhook-picture
   python run_camera.py --bundle bundle --self-test
   python run_camera.py --bundle bundle --trust /etc/cvforge/trust --source 0        # only what a known key has signed
+
+Several sources share one model: lines of --json carry their names, and --save out.mp4 writes out-door.mp4 and
+out-yard.mp4 (a folder: annotated/door/ and annotated/yard/). One that fails for good does not end the others; the run
+ends with its code when they are through.
 
 Ctrl-C (SIGINT) or SIGTERM ends a run within a second; videos and JSON files are complete then. The lines of --json are
 described at the top of cvforge_edge/sinks/jsonl.py and in README.md.
@@ -123,28 +128,30 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     import cv2
 
     from cvforge_edge.arrangement import Arrangement
-    from cvforge_edge.camera import open_source
     from cvforge_edge.model_options import arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
     from cvforge_edge.predictor import choose_model
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
+    from cvforge_edge.source_options import frames_to_come, open_sources, source_settings
     from cvforge_edge.status import RunStatus, StatusBoard
     from cvforge_edge.supervision import supervised
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
+    settings = source_settings(options)
     with contextlib.ExitStack() as resources:
         choose_model(bundle, backend=backend, precision=options.precision)  # first: a camera may take long to answer
-        source = resources.enter_context(open_source(options.source, reconnect_for_s=options.reconnect_for))
-        arrangement = arrange(options, bundle, [source], backend=backend, say=lambda text: _say(options, text))
-        predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=source.live)
+        sources = resources.enter_context(open_sources(options.source, settings))
+        live = any(source.live for source in sources)
+        arrangement = arrange(options, bundle, sources, backend=backend, say=lambda text: _say(options, text))
+        predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=live)
         for predictor in predictors:
             resources.callback(predictor.close)
         accept(options, bundle)
-        outputs = options.outputs.open(taken=[options.save, options.json], sources=[source], resources=resources)
+        outputs = options.outputs.open(taken=[options.save, options.json], sources=sources, resources=resources)
         sinks = open_sinks(
-            source,
+            sources,
             save=options.save,
             json_lines=options.json,
             title=bundle.manifest.name if options.show else None,
@@ -152,18 +159,19 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             rotation=options.outputs.rotation,
         )
         sinks += outputs
-        total = _smaller(source.frame_count, options.max_frames)
-        progress = Progress(sys.stderr, total=total)
+        progress = Progress(sys.stderr, total=frames_to_come(sources, options.max_frames))
         board = StatusBoard(RunStatus(model=bundle.manifest.name, version=bundle.manifest.version))
         one_more = Arrangement(1, arrangement.threads)
         spare = lambda: open_predictors(options, bundle, one_more, backend=backend, warm_up=True)[0]  # noqa: E731
         again = lambda: load_again(options, bundle, arrangement)  # noqa: E731
+        if live or len(sources) > 1:  # called last, also after an error
+            resources.callback(lambda: _say(options, "\n".join(camera.line() for camera in board.snapshot().cameras)))
         with (
             supervised(options, board=board, stop=stop, spare=spare, reload=again) as care,
             contextlib.closing(progress),
         ):
             summary = run_pipeline(
-                [source],
+                sources,
                 predictors,
                 sinks=sinks,
                 stop=stop,
@@ -176,7 +184,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         return INTERRUPTED if summary.interrupted and not options.show else 0
 
 
-def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrangement) -> list[Predictor]:
+def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrangement) -> list[FramePredictor]:
     """The bundle as it is now, checked and tested like at the start: one model for each session.
 
     Raises:
@@ -196,6 +204,7 @@ def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrang
 def parse_options(arguments: list[str]) -> argparse.Namespace:
     """The checked options; ends the process with code 2 and a message where they are wrong."""
     from cvforge_edge.output_options import add_output_options, names_output
+    from cvforge_edge.source_options import add_source_options
 
     parser = argparse.ArgumentParser(
         prog="run_camera.py",
@@ -205,10 +214,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         allow_abbrev=False,
     )
     parser.add_argument("--bundle", required=True, metavar="FOLDER", help="model bundle, as tools/export.py writes it")
-    source_help = (
-        "camera number (0) or device (/dev/video0), stream (rtsp://...), video file, image, or folder of images"
-    )
-    parser.add_argument("--source", metavar="SOURCE", help=source_help)
+    add_source_options(parser)
     _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
     add_output_options(parser)
     _add_model_options(parser.add_argument_group("model"))
@@ -249,13 +255,11 @@ def _add_model_options(group: argparse._ArgumentGroup) -> None:
 
 
 def _add_run_options(group: argparse._ArgumentGroup) -> None:
-    from cvforge_edge.option_types import count, seconds
+    from cvforge_edge.option_types import count
     from cvforge_edge.supervision import add_supervision_options
 
     add = group.add_argument
     add("--max-frames", type=count, metavar="N", help="end after so many frames")
-    reconnect_help = "how long a lost camera or stream is tried again (default: for ever)"
-    add("--reconnect-for", type=seconds, default=math.inf, metavar="SECONDS", help=reconnect_help)
     add_supervision_options(group)
     add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
 
@@ -265,10 +269,5 @@ def _say(options: argparse.Namespace, text: str) -> None:
         print(text, file=sys.stderr)
 
 
-def _smaller(a: int | None, b: int | None) -> int | None:
-    known = [value for value in (a, b) if value is not None]
-    return min(known) if known else None
-
-
 if __name__ == "__main__":
-    sys.exit(run_command(main))
+    leave(run_command(main))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import threading
-import time
 from pathlib import Path
 
 import cv2
@@ -14,8 +12,8 @@ import pytest
 from cvforge_edge.camera import open_source, source_kind, without_password
 from cvforge_edge.errors import ImageError, SourceError
 from cvforge_edge.sources.image_files import list_images
-from cvforge_edge.sources.live import LiveSource
 from edge.mjpeg import MjpegServer
+from edge.scripted_capture import wait_until
 
 GREYS = range(0, 240, 20)
 WAIT_S = 10.0
@@ -90,6 +88,8 @@ def test_kind_of_source_follows_from_its_name(tmp_path):
     (tmp_path / "clip.bin").touch()
     kinds = [source_kind(text) for text in ("0", "/dev/video2", "rtsp://host/x", "HTTP://host/x")]
     assert kinds == ["device", "device", "stream", "stream"]
+    kinds = [source_kind(text) for text in ("picamera", "picamera:1", "gst:v4l2src ! a=b://c", "test:64x48")]
+    assert kinds == ["picamera", "picamera", "gstreamer", "pattern"]
     names = [tmp_path, tmp_path / "a.JPG", tmp_path / "clip.bin"]
     assert [source_kind(str(name)) for name in names] == ["folder", "image", "video"]
 
@@ -145,111 +145,6 @@ def test_password_of_a_stream_is_never_shown(address, shown):
     assert without_password(address) == shown
 
 
-class ScriptedCapture:
-    """A camera that gives the frames of a script, each when the test lets it, and then fails."""
-
-    def __init__(self, greys: list[int], *, opened: bool = True) -> None:
-        self.greys, self.opened, self.released = list(greys), opened, False
-        self.permits = threading.Semaphore(0)
-
-    def isOpened(self) -> bool:
-        return self.opened
-
-    def get(self, property_id: int) -> float:
-        return 25.0
-
-    def read(self):
-        self.permits.acquire()
-        if not self.greys:
-            return False, None
-        return True, np.full((4, 4, 3), self.greys.pop(0), np.uint8)
-
-    def release(self) -> None:
-        self.released = True
-        self.permits.release(1000)
-
-    def let(self, count: int) -> None:
-        self.permits.release(count)
-
-
-def opener(captures):
-    remaining = iter(captures)
-    return lambda: next(remaining)
-
-
-def wait_until(condition, what: str) -> None:
-    deadline = time.monotonic() + WAIT_S
-    while not condition():
-        assert time.monotonic() < deadline, f"not in time: {what}"
-        time.sleep(0.002)
-
-
-def test_newest_frame_wins_and_the_others_are_counted():
-    capture = ScriptedCapture([10, 20, 30, 40])
-    with LiveSource("camera", opener([capture])) as source:
-        assert source.fps == 25.0
-        capture.let(3)
-        wait_until(lambda: source.dropped == 2, "two frames replaced")
-        frame = source.read(timeout_s=WAIT_S)
-        assert (frame.image_bgr[0, 0, 0], frame.index) == (30, 2)
-        assert abs(frame.unix_time_s - time.time()) < WAIT_S
-        assert source.read(timeout_s=0.0) is None
-        capture.let(1)
-        assert source.read(timeout_s=WAIT_S).index == 3
-        assert source.dropped == 2
-        assert source.state == "live"
-        capture.let(1)
-    assert capture.released
-    assert source.state == "closed"
-
-
-def test_lost_camera_is_connected_again_with_no_made_up_frame():
-    first, refused, second = ScriptedCapture([10]), ScriptedCapture([], opened=False), ScriptedCapture([20])
-    with LiveSource("camera", opener([first, refused, second]), first_retry_s=0.01) as source:
-        first.let(1)
-        assert source.read(timeout_s=WAIT_S).image_bgr[0, 0, 0] == 10
-        first.let(1)
-        wait_until(lambda: source.state == "lost", "loss noticed")
-        assert source.read(timeout_s=0.0) is None
-        assert not source.ended
-        second.let(1)
-        frame = source.read(timeout_s=WAIT_S)
-        assert (frame.image_bgr[0, 0, 0], frame.index, source.state) == (20, 1, "live")
-        assert first.released
-        assert refused.released
-        second.let(1)
-
-
-def test_camera_that_stays_away_ends_with_an_error():
-    captures = [ScriptedCapture([10]), *(ScriptedCapture([], opened=False) for _ in range(99))]
-    with LiveSource("camera", opener(captures), first_retry_s=0.001, reconnect_for_s=0.01) as source:
-        captures[0].let(2)
-        assert source.read(timeout_s=WAIT_S) is not None
-        with pytest.raises(SourceError, match="not back within 0.01 s"):
-            source.read(timeout_s=WAIT_S)
-
-
-def test_silent_camera_is_called_stalled_until_it_speaks_again(caplog):
-    capture = ScriptedCapture([10, 20])
-    with LiveSource("camera", opener([capture]), stall_after_s=0.02) as source:
-        capture.let(1)
-        assert source.read(timeout_s=WAIT_S) is not None
-        assert source.read(timeout_s=0.05) is None
-        assert source.state == "stalled"
-        assert "stalled" in caplog.text
-        capture.let(1)
-        assert source.read(timeout_s=WAIT_S) is not None
-        assert source.state == "live"
-        capture.let(1)
-
-
-def test_first_connection_that_fails_is_an_error_and_releases_the_camera():
-    capture = ScriptedCapture([], opened=False)
-    with pytest.raises(SourceError, match="no connection"):
-        LiveSource("camera", opener([capture]))
-    assert capture.released
-
-
 def test_real_network_stream_comes_back_when_its_server_does():
     server = MjpegServer()
     address = f"http://127.0.0.1:{server.port}/stream"
@@ -260,23 +155,13 @@ def test_real_network_stream_comes_back_when_its_server_does():
             assert abs(int(first.image_bgr.mean()) - 120) <= 3
             server.close()
             wait_until(lambda: source.state == "lost", "loss noticed")
+
             server = MjpegServer(server.port)
             last_index = first.index
             wait_until(lambda: source.state == "live", "back")
             wait_until(lambda: (frame := source.read(timeout_s=0.5)) and frame.index > last_index, "frames again")
     finally:
         server.close()
-
-
-def test_capture_thread_ends_with_the_source():
-    capture = ScriptedCapture([10])
-    source = LiveSource("camera 7", opener([capture]))
-    names = [thread.name for thread in threading.enumerate()]
-    assert "capture camera 7" in names
-    threading.Timer(0.05, capture.let, (2,)).start()
-    source.close()
-    wait_until(lambda: "capture camera 7" not in [t.name for t in threading.enumerate()], "thread ended")
-    source.close()
 
 
 def test_clip_named_like_a_device_path_still_opens_as_a_file(tmp_path, monkeypatch):

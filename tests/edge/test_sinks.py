@@ -45,7 +45,7 @@ def test_results_never_replace_the_source_or_each_other(tmp_path, monkeypatch, o
     (tmp_path / "clip.mp4").write_bytes(b"precious")
     both = {"save": None, "json_lines": None, "title": None, "stop": threading.Event(), **options}
     with pytest.raises(UsageError, match=words):
-        open_sinks(source_named("clip.mp4"), **both)
+        open_sinks([source_named("clip.mp4")], **both)
     assert (tmp_path / "clip.mp4").read_bytes() == b"precious"
     assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
 
@@ -54,9 +54,11 @@ def test_annotated_pictures_may_not_go_where_their_images_are(tmp_path):
     (tmp_path / "a.png").touch()
     for name in (tmp_path, tmp_path / "a.png"):
         with pytest.raises(UsageError, match="would replace the source"):
-            open_sinks(source_named(str(name)), save=str(tmp_path), json_lines=None, title=None, stop=threading.Event())
+            open_sinks(
+                [source_named(str(name))], save=str(tmp_path), json_lines=None, title=None, stop=threading.Event()
+            )
     clip_sinks = open_sinks(
-        source_named(str(tmp_path / "clip.mp4")),
+        [source_named(str(tmp_path / "clip.mp4"))],
         save=str(tmp_path),
         json_lines=None,
         title=None,
@@ -67,7 +69,7 @@ def test_annotated_pictures_may_not_go_where_their_images_are(tmp_path):
 
 def test_sinks_follow_from_the_names_of_the_places(tmp_path):
     sinks = open_sinks(
-        source_named("0", live=True),
+        [source_named("0", live=True)],
         save=str(tmp_path / "folder.v1") + "/",
         json_lines=str(tmp_path / "out.jsonl"),
         title=None,

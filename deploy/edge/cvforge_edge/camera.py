@@ -1,54 +1,102 @@
-"""Opens whatever a user names as the source of frames: a camera, a stream, a clip, a folder or an image."""
+"""Opens whatever a user names as the source of frames: a camera, a stream, a clip, a folder, an image or a test pattern."""
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 
-import cv2
-
 from cvforge_edge.errors import SourceError
+from cvforge_edge.sources import gstreamer, pattern, picamera
+from cvforge_edge.sources.cadence import Cadence
+from cvforge_edge.sources.capture import OpenCapture
+from cvforge_edge.sources.device import CameraRequest, device_opener
 from cvforge_edge.sources.image_files import IMAGE_SUFFIXES, ImageFiles
-from cvforge_edge.sources.live import Capture, LiveSource
+from cvforge_edge.sources.limits import LiveLimits
+from cvforge_edge.sources.live import LiveSource
 from cvforge_edge.sources.source import Source
+from cvforge_edge.sources.stream import RtspTransport, stream_opener
 from cvforge_edge.sources.video_file import VideoFile
 
 STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
-CONNECT_TIMEOUT_MS = 5000
-READ_TIMEOUT_MS = 5000
 ACCEPTED = (
-    "Accepted: a camera number (0), a camera device (/dev/video0), a stream (rtsp://host/path; also "
-    f"{', '.join(STREAM_SCHEMES[1:])}), a video file, an image, or a folder of images"
+    "Accepted: a camera number (0), a camera device (/dev/video0), picamera, a stream (rtsp://host/path; also "
+    f"{', '.join(STREAM_SCHEMES[1:])}), gst:PIPELINE, test:, a video file, an image, or a folder of images"
 )
 _SECRET = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
-def open_source(text: str, *, reconnect_for_s: float = math.inf) -> Source:
-    """The source that a user names.
+@dataclass(frozen=True)
+class SourceSettings:
+    """What applies to every source of a run.
+
+    Attributes:
+        limits: how long to wait for cameras and streams.
+        camera: what cameras at this machine are asked for.
+        rtsp_transport: how RTSP streams travel.
+        cadence: which frames are wanted.
+    """
+
+    limits: LiveLimits = field(default_factory=LiveLimits)
+    camera: CameraRequest = field(default_factory=CameraRequest)
+    rtsp_transport: RtspTransport = "tcp"
+    cadence: Cadence = field(default_factory=Cadence)
+
+
+def open_source(text: str, *, name: str | None = None, settings: SourceSettings | None = None) -> Source:
+    """The source that a user names; of a camera or stream the first attempt to connect is over.
 
     Args:
-        text: camera number, `/dev/videoN`, stream address, or path of a video, an image or a folder of images.
-        reconnect_for_s: how long a lost camera or stream is tried again before the source gives up.
+        text: camera number, `/dev/videoN`, `picamera`, stream address, `gst:` and a pipeline, `test:`, or path of a video,
+            an image or a folder of images.
+        name: what it is called in messages and results; None for `text` without password.
+        settings: None for the defaults.
 
     Raises:
         SourceError: there is nothing of that name, or it cannot be opened.
     """
+    source = begin_source(text, name=name, settings=settings)
+    if isinstance(source, LiveSource):
+        try:
+            source.wait_until_connected()
+        except BaseException:
+            source.close()
+            raise
+    return source
+
+
+def begin_source(text: str, *, name: str | None = None, settings: SourceSettings | None = None) -> Source:
+    """As `open_source`, but a camera or stream may still connect (`LiveSource.wait_until_connected`)."""
+    settings = settings or SourceSettings()
     kind = source_kind(text)
-    if kind in LIVE_OPENERS:
-        return LiveSource(without_password(text), LIVE_OPENERS[kind](text), reconnect_for_s=reconnect_for_s)
-    return FILE_OPENERS[kind](Path(text))
+    if kind in FILE_OPENERS:
+        return FILE_OPENERS[kind](Path(text), name=name, cadence=settings.cadence)
+    shown = name or without_password(text)
+    if kind == "pattern":
+        spec = pattern.parse_pattern(text.removeprefix(pattern.PREFIX))
+        if not spec.paced:
+            return pattern.PatternSequence(spec, name=shown, cadence=settings.cadence)
+        opener = pattern.pattern_opener(spec)
+    else:
+        opener = LIVE_OPENERS[kind](text, shown, settings)
+    return LiveSource(shown, opener, limits=settings.limits, cadence=settings.cadence)
 
 
 def source_kind(text: str) -> str:
-    """What a source's name stands for: `device`, `stream`, `folder`, `image` or `video`.
+    """What a source's text stands for: `device`, `picamera`, `stream`, `gstreamer`, `pattern`, `folder`, `image` or `video`.
 
     Raises:
         SourceError: it is none of them.
     """
     if text.isdecimal() or text.startswith("/dev/video"):
         return "device"
+    if picamera.NAME.fullmatch(text):
+        return "picamera"
+    if text.startswith(gstreamer.PREFIX):
+        return "gstreamer"
+    if text.startswith(pattern.PREFIX):
+        return "pattern"
     scheme, separator, _ = text.partition("://")
     if separator:
         if scheme.lower() in STREAM_SCHEMES:
@@ -63,7 +111,7 @@ def source_kind(text: str) -> str:
 
 
 def without_password(address: str) -> str:
-    """A stream's address that may be logged and saved.
+    """A stream's address, or a pipeline, that may be logged and saved.
 
     >>> without_password("rtsp://admin:secret@10.0.0.7/main")
     'rtsp://admin:***@10.0.0.7/main'
@@ -71,24 +119,32 @@ def without_password(address: str) -> str:
     return _SECRET.sub(r"\1:***@", address)
 
 
-def _device_opener(text: str) -> Callable[[], Capture]:
-    def open_device() -> Capture:
-        capture = cv2.VideoCapture(int(text)) if text.isdecimal() else cv2.VideoCapture(text)
-        capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a driver's queue would hand out old frames
-        return capture
-
-    return open_device
+def _open_device(text: str, name: str, settings: SourceSettings) -> OpenCapture:
+    return device_opener(text, name=name, request=settings.camera)
 
 
-def _stream_opener(address: str) -> Callable[[], Capture]:
-    limits = [
-        cv2.CAP_PROP_OPEN_TIMEOUT_MSEC,
-        CONNECT_TIMEOUT_MS,
-        cv2.CAP_PROP_READ_TIMEOUT_MSEC,
-        READ_TIMEOUT_MS,
-    ]
-    return lambda: cv2.VideoCapture(address, cv2.CAP_FFMPEG, limits)
+def _open_stream(text: str, name: str, settings: SourceSettings) -> OpenCapture:
+    return stream_opener(text, name=name, transport=settings.rtsp_transport, lost_after_s=settings.limits.lost_after_s)
 
 
-LIVE_OPENERS = {"device": _device_opener, "stream": _stream_opener}
-FILE_OPENERS: dict[str, Callable[[Path], Source]] = {"video": VideoFile, "image": ImageFiles, "folder": ImageFiles}
+def _open_gstreamer(text: str, name: str, _settings: SourceSettings) -> OpenCapture:
+    return gstreamer.gstreamer_opener(text.removeprefix(gstreamer.PREFIX), name=name)
+
+
+def _open_picamera(text: str, name: str, settings: SourceSettings) -> OpenCapture:
+    found = picamera.NAME.fullmatch(text)
+    number = int(found[1] or 0) if found else 0
+    return picamera.picamera_opener(number, name=name, request=settings.camera)
+
+
+LIVE_OPENERS: dict[str, Callable[[str, str, SourceSettings], OpenCapture]] = {
+    "device": _open_device,
+    "stream": _open_stream,
+    "gstreamer": _open_gstreamer,
+    "picamera": _open_picamera,
+}
+FILE_OPENERS: dict[str, type[VideoFile] | type[ImageFiles]] = {
+    "video": VideoFile,
+    "image": ImageFiles,
+    "folder": ImageFiles,
+}

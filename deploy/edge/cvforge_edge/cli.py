@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
+import os
 import signal
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from types import FrameType
+from typing import NoReturn
 
 from cvforge_edge.errors import EdgeError
 
@@ -27,6 +30,20 @@ def run_command(command: Callable[[], int]) -> int:
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with a code, also where a thread hangs in a camera's driver.
+
+    Python would wait for nothing either, but a thread that comes back from the driver while Python is being taken down
+    can end the process with a crash.
+    """
+    if threading.active_count() > 1:
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
 
 
 @contextmanager

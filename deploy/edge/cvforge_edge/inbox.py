@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from cvforge_edge.frame import Frame
-from cvforge_edge.sources.source import Source
+from cvforge_edge.sources.source import PushingSource, Source
+
+logger = logging.getLogger(__name__)
 
 FRAMES_AHEAD = 3
 """How many decoded frames of a file wait; of a camera it is one, since a newer one takes its place."""
@@ -45,7 +49,7 @@ class _Lane:
 
 
 class Inbox:
-    """Reads every source on a thread of its own and hands frames to sessions.
+    """Takes frames of every source and hands them to sessions: files are read on a thread each, cameras have their own.
 
     Args:
         sources: open ones; their owner closes them after this.
@@ -60,12 +64,17 @@ class Inbox:
         self._turn = 0
         self._news = threading.Condition()
         self._closed = False
+        self._pushing = [lane.source for lane in self._lanes if isinstance(lane.source, PushingSource)]
         self._threads = [
             threading.Thread(target=self._read, args=(lane,), name=f"read {lane.source.name}", daemon=True)
             for lane in self._lanes
+            if not isinstance(lane.source, PushingSource)
         ]
         for thread in self._threads:
             thread.start()
+        for lane in self._lanes:
+            if isinstance(lane.source, PushingSource):
+                lane.source.deliver(partial(self._put, lane), partial(self._end, lane))
 
     @property
     def sources(self) -> tuple[Source, ...]:
@@ -102,6 +111,11 @@ class Inbox:
                     break
                 self._news.wait()
             return None
+
+    def watch(self) -> None:
+        """Look after the cameras; to be called a few times a second."""
+        for source in self._pushing:
+            source.watch()
 
     def finish(self, ticket: Ticket) -> None:
         """The result of a ticket has left."""
@@ -149,6 +163,8 @@ class Inbox:
 
     def _put(self, lane: _Lane, frame: Frame) -> None:
         with self._news:
+            if self._closed:
+                return
             if lane.source.live:
                 lane.dropped += len(lane.frames)
                 lane.frames.clear()
@@ -159,5 +175,9 @@ class Inbox:
 
     def _end(self, lane: _Lane, error: Exception | None) -> None:
         with self._news:
+            if lane.ended:
+                return
             lane.error, lane.ended = error, True
+            if error is not None and not all(other.ended for other in self._lanes):
+                logger.error("%s; the other sources go on", error)
             self._news.notify_all()

@@ -17,11 +17,13 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.manifest import PRECISIONS
 from cvforge_edge.option_types import count, fraction
 from cvforge_edge.predictor import Predictor, choose_model
+from cvforge_edge.region import RegionPredictor, parse_region
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cvforge_edge.bundle import Bundle
+    from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.sources.source import Source
 
 AUTO = "auto"
@@ -114,11 +116,11 @@ def open_predictors(
     *,
     backend: str | None,
     warm_up: bool,
-) -> list[Predictor]:
+) -> list[FramePredictor]:
     """One loaded model for each session.
 
     Args:
-        options: with `precision` and `score_threshold`.
+        options: with `precision`, `score_threshold` and `roi`.
         bundle: an open one.
         arrangement: how many, and with how many threads each.
         backend: name of the backend; None for the preferred one.
@@ -128,7 +130,8 @@ def open_predictors(
         EdgeError: no model fits, or it cannot be loaded.
     """
     with ExitStack() as on_error:
-        predictors = []
+        predictors: list[FramePredictor] = []
+        region = None if options.roi is None else parse_region(options.roi)
         for _ in range(arrangement.sessions):
             predictor = Predictor.of_bundle(
                 bundle, backend=backend, precision=options.precision, threads=arrangement.threads
@@ -139,7 +142,7 @@ def open_predictors(
             if options.score_threshold is not None:
                 spec = replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
                 predictor = predictor.with_postprocess(spec)
-            predictors.append(predictor)
+            predictors.append(predictor if region is None else RegionPredictor(predictor, region))
         on_error.pop_all()
     return predictors
 

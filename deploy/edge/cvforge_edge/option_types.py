@@ -28,17 +28,17 @@ def seconds(text: str) -> float:
     return _number(text, 0.0, math.inf, accepted="seconds, at least 0")
 
 
+def positive(text: str) -> float:
+    """A number above 0."""
+    return _number(text, math.nextafter(0.0, 1.0), sys.float_info.max, accepted="numbers above 0")
+
+
 def limit(text: str) -> tuple[str, float]:
     """A named limit of the watchdog, as in memory=500."""
     name, _, value = text.partition("=")
     if name not in NAMES:
         raise argparse.ArgumentTypeError(f"found {text!r}, accepted NAME=VALUE with NAME one of {', '.join(NAMES)}")
     return name, _number(value, MIN_LIMIT, math.inf, accepted=f"a number of at least {MIN_LIMIT:g} for {name}")
-
-
-def positive(text: str) -> float:
-    """A number above 0, not infinite."""
-    return _number(text, sys.float_info.min, sys.float_info.max, accepted="numbers above 0")
 
 
 def _number(text: str, low: float, high: float, *, accepted: str) -> float:

@@ -77,7 +77,7 @@ def run_pipeline(
 ) -> RunSummary:
     """Run a model over any number of sources: reading, predicting and writing overlap.
 
-    Each source is read on a thread of its own and each session of the model predicts on one; sinks are written on the
+    Each source has a thread of its own and each session of the model predicts on one; sinks are written on the
     calling thread. Of a camera only the newest frame counts, of a file every one. Results of a source leave in the order
     of its frames.
 
@@ -110,6 +110,7 @@ def run_pipeline(
         resources.callback(sessions.close)
         resources.callback(inbox.close)
         while not stop.is_set():
+            inbox.watch()
             status.write_if_due()
             sessions.tend()
             busy = sessions.alive

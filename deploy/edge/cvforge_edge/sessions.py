@@ -203,7 +203,7 @@ class Sessions:
             try:
                 predictor = session.begin(ticket)
                 prediction = predictor.predict(ticket.frame.image_bgr)
-                result = Result(ticket.frame, prediction, predictor.manifest.labels)
+                result = Result(ticket.frame, prediction, predictor.manifest.labels, camera=ticket.source)
             except BaseException as error:  # raised again by the calling thread
                 if session.end():
                     self._outbox.fail(error)

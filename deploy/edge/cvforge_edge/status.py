@@ -24,6 +24,7 @@ class CameraStatus:
         state_since_s: `time.monotonic()` at the moment when the state began; None when unknown.
         result_s: likewise, when the newest result was complete; None before the first.
         captured_s: likewise, when its picture was taken.
+        hanging: how often a driver or network library hung, and its thread was given up.
     """
 
     name: str
@@ -36,6 +37,13 @@ class CameraStatus:
     state_since_s: float | None = None
     result_s: float | None = None
     captured_s: float | None = None
+    hanging: int = 0
+
+    def line(self) -> str:
+        """For the summary at the end of a run."""
+        counts = ((self.dropped, "dropped"), (self.reconnects, "reconnects"), (self.hanging, "hung"))
+        parts = [f"{self.frames} frames", *(f"{count} {what}" for count, what in counts if count)]
+        return f"{self.name}: {self.state}, {', '.join(parts)}"
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def _camera_status(source: Source, camera: _Camera, *, dropped: int, fps: float,
         state_since_s=camera.state_since_s,
         result_s=camera.result_s,
         captured_s=camera.captured_s,
+        hanging=getattr(source, "hanging", 0),
     )
 
 

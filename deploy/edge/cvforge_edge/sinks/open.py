@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.sinks.by_source import BySource, file_names, place_of
 from cvforge_edge.sinks.images import ImageFolder
 from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.line_file import STANDARD_OUTPUT, Rotation
@@ -16,7 +18,7 @@ from cvforge_edge.sources.source import Source
 
 
 def open_sinks(
-    source: Source,
+    sources: Sequence[Source],
     *,
     save: str | None,
     json_lines: str | None,
@@ -27,8 +29,9 @@ def open_sinks(
     """The sinks for a run, in the order in which they take each result.
 
     Args:
-        source: where the frames come from.
-        save: annotated video, or folder for annotated pictures; None saves no pictures.
+        sources: where the frames come from.
+        save: annotated video, or folder for annotated pictures, of several sources one each (`by_source.place_of`); None
+            saves no pictures.
         json_lines: file for JSON Lines, `-` for standard output; None writes none.
         title: of a window; None opens none.
         stop: set when the user closes the window.
@@ -38,14 +41,18 @@ def open_sinks(
         UsageError: a result would replace the source or another result, or there is no display.
         StorageError: a file or folder cannot be created.
     """
-    _check_places(source, save=save, json_lines=json_lines)
+    places = [] if save is None else _save_places(sources, save)
+    for source in sources:
+        _check_places(source, saves=places, json_lines=json_lines)
     sinks: list[Sink] = []
     if title is not None:  # in the order of what a failure would leave behind: nothing, a folder, a file
         from cvforge_edge.sinks.window import Window
 
-        sinks.append(Window(title, on_quit=stop.set))
-    if save is not None:
-        sinks.append(_open_save(save, fps=source.fps))
+        titles = [title] if len(sources) == 1 else [f"{title}: {source.name}" for source in sources]
+        sinks.append(_one_or_each([Window(title, on_quit=stop.set) for title in titles]))
+    if places:
+        pairs = zip(sources, places, strict=True)
+        sinks.append(_one_or_each([_open_save(place, fps=source.fps) for source, place in pairs]))
     if json_lines is not None:
         sinks.append(JsonLines(json_lines, rotation=rotation))
     return sinks
@@ -63,17 +70,31 @@ def _open_save(save: str, *, fps: float | None) -> Sink:
     return ImageFolder(path)
 
 
-def _check_places(source: Source, *, save: str | None, json_lines: str | None) -> None:
-    source_path = None if source.live else Path(source.name).resolve()
+def _save_places(sources: Sequence[Source], save: str) -> list[str]:
+    if len(sources) == 1:
+        return [save]
+    suffix = Path(save).suffix.lower()
+    if suffix and suffix not in VIDEO_SUFFIXES and not save.endswith("/") and not Path(save).is_dir():
+        _open_save(save, fps=None)  # refuses it
+    return [place_of(save, name, video_suffixes=VIDEO_SUFFIXES) for name in file_names(sources)]
+
+
+def _one_or_each(sinks: Sequence[Sink]) -> Sink:
+    return sinks[0] if len(sinks) == 1 else BySource(sinks)
+
+
+def _check_places(source: Source, *, saves: Sequence[str], json_lines: str | None) -> None:
+    source_path = None if source.live else Path(getattr(source, "path", source.name)).resolve()
     # Annotated pictures keep the names of their images: they may not go where those are.
     is_image = source_path is not None and source_path.suffix.lower() in IMAGE_SUFFIXES
     taken = {source_path, source_path.parent} if source_path is not None and is_image else {source_path}
-    if save is not None and Path(save).resolve() in taken:
-        raise UsageError(f"--save {save}: would replace the source; save to another place")
+    for save in saves:
+        if Path(save).resolve() in taken:
+            raise UsageError(f"--save {save}: would replace the source; save to another place")
     if json_lines is None or json_lines == STANDARD_OUTPUT:
         return
     json_path = Path(json_lines).resolve()
     if json_path == source_path:
         raise UsageError(f"--json {json_lines}: would replace the source; write to another file")
-    if save is not None and json_path == Path(save).resolve():
+    if json_path in {Path(save).resolve() for save in saves}:
         raise UsageError(f"--json {json_lines}: is also the place of --save; give each its own")

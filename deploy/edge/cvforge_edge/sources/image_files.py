@@ -6,9 +6,10 @@ import re
 import time
 from pathlib import Path
 
-from cvforge_edge.errors import SourceError
+from cvforge_edge.errors import SourceError, UsageError
 from cvforge_edge.frame import Frame
 from cvforge_edge.image_io import read_image
+from cvforge_edge.sources.cadence import Cadence
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _NUMBERS = re.compile(r"(\d+)")
@@ -21,16 +22,22 @@ class ImageFiles:
     dropped = 0
     fps = None
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, cadence: Cadence | None = None) -> None:
         """List the images.
 
         Args:
             path: an image, or a folder whose images are taken; folders inside it are not.
+            name: what it is called in results, before the name of each file; None for its path.
+            cadence: which images are wanted; None for all.
 
         Raises:
             SourceError: the folder holds no image.
+            UsageError: images are wanted by time.
         """
-        self.name = str(path)
+        cadence = cadence or Cadence()
+        if cadence.max_fps is not None:
+            raise UsageError(f"--max-fps: images have no frame rate: {path}; use --every N")
+        self.name, self.path, self._prefix = name or str(path), path, name
         self.ended = False
         self._paths = list_images(path) if path.is_dir() else [path]
         if not self._paths:
@@ -38,7 +45,8 @@ class ImageFiles:
                 f"{path}: found no image in this folder; accepted endings: {', '.join(IMAGE_SUFFIXES)}. "
                 "Folders inside it are not searched: name the one that holds the images"
             )
-        self.frame_count = len(self._paths)
+        self._every = cadence.every
+        self.frame_count = cadence.frame_count(len(self._paths), None)
         self._index = 0
 
     def read(self, *, timeout_s: float) -> Frame | None:
@@ -51,8 +59,9 @@ class ImageFiles:
             self.ended = True
             return None
         path = self._paths[self._index]
-        frame = Frame(read_image(path), self._index, float(self._index), None, str(path), time.monotonic())
-        self._index += 1
+        source = str(path) if self._prefix is None else f"{self._prefix}/{path.name}"
+        frame = Frame(read_image(path), self._index, float(self._index), None, source, time.monotonic())
+        self._index += self._every
         return frame
 
     def close(self) -> None:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from types import TracebackType
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cvforge_edge.frame import Frame
 
@@ -51,3 +52,14 @@ class Source(Protocol):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None: ...
+
+
+@runtime_checkable
+class PushingSource(Protocol):
+    """A source that has a thread of its own and needs no other to read it."""
+
+    def deliver(self, on_frame: Callable[[Frame], None], on_end: Callable[[Exception], None]) -> None:
+        """Give every frame to `on_frame` from now on, on the thread of the source, and its failure to `on_end`."""
+
+    def watch(self) -> None:
+        """Look whether frames still come; to be called a few times a second."""

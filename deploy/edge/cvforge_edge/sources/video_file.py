@@ -12,6 +12,7 @@ import cv2
 
 from cvforge_edge.errors import SourceError
 from cvforge_edge.frame import Frame
+from cvforge_edge.sources.cadence import Cadence, FrameGate
 
 logger = logging.getLogger(__name__)
 
@@ -28,16 +29,22 @@ class VideoFile:
     live = False
     dropped = 0
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, name: str | None = None, cadence: Cadence | None = None) -> None:
         """Open the clip.
+
+        Args:
+            path: of the clip.
+            name: what it is called in results; None for its path.
+            cadence: which frames are wanted; None for all.
 
         Raises:
             SourceError: the file cannot be opened as a video.
         """
-        self.name = str(path)
+        self.name, self.path = name or str(path), path
         self.ended = False
-        self._index = 0
-        self._capture: Any = _open_capture(self.name)
+        cadence = cadence or Cadence()
+        self._index, self._gate = 0, FrameGate(cadence)
+        self._capture: Any = _open_capture(str(path))
         if not self._capture.isOpened():
             self._capture.release()
             raise SourceError(
@@ -45,9 +52,11 @@ class VideoFile:
                 "off or no video at all. Accepted: MP4, MOV, MKV, AVI or WebM with H.264, MPEG-4, VP8/VP9 or MJPEG. "
                 "Play the file, or convert it: ffmpeg -i IN -c:v mpeg4 OUT.mp4"
             )
-        self.fps = _positive(self._capture.get(cv2.CAP_PROP_FPS))
+        self._file_fps = _positive(self._capture.get(cv2.CAP_PROP_FPS))
         count = _positive(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.frame_count = None if count is None else round(count)
+        self._file_count = None if count is None else round(count)
+        self.fps = cadence.fps(self._file_fps)
+        self.frame_count = cadence.frame_count(self._file_count, self._file_fps)
 
     def read(self, *, timeout_s: float) -> Frame | None:
         """The next frame, or None at the end; a file never waits, so `timeout_s` has no effect.
@@ -55,16 +64,22 @@ class VideoFile:
         Raises:
             SourceError: the file opens but holds no frame that can be decoded.
         """
-        if self.ended:
-            return None
-        decoded, image = self._capture.read()
-        if not decoded:
+        while not self.ended:
+            if not self._capture.grab():
+                break
+            index, time_s = self._index, self._time_s()
+            self._index += 1
+            if not self._gate.wants(index, time_s):
+                continue
+            decoded, image = self._capture.retrieve()
+            if not decoded:
+                self._index -= 1
+                break
+            return Frame(image, index, time_s, None, self.name, time.monotonic())
+        if not self.ended:
             self.ended = True
             self._check_complete()
-            return None
-        frame = Frame(image, self._index, self._time_s(), None, self.name, time.monotonic())
-        self._index += 1
-        return frame
+        return None
 
     def close(self) -> None:
         """Release the file; may be called twice."""
@@ -80,7 +95,7 @@ class VideoFile:
     def _time_s(self) -> float:
         position_s = self._capture.get(cv2.CAP_PROP_POS_MSEC) / 1000
         if self._index > 0 and position_s <= 0:  # the container has no time stamps
-            return self._index / (self.fps or 1.0)
+            return self._index / (self._file_fps or 1.0)
         return float(position_s)
 
     def _check_complete(self) -> None:
@@ -89,12 +104,12 @@ class VideoFile:
                 f"{self.name}: opens as a video but no frame can be decoded; the file is damaged or its codec is not "
                 "in this build of OpenCV. Convert it: ffmpeg -i IN -c:v mpeg4 OUT.mp4"
             )
-        if self.frame_count is not None and self._index < self.frame_count * (1 - MISSING_FRAMES_TOLERANCE) - 1:
+        if self._file_count is not None and self._index < self._file_count * (1 - MISSING_FRAMES_TOLERANCE) - 1:
             logger.warning(
                 "%s: %d of the %d frames that its header states were decoded; the file may be cut off or damaged",
                 self.name,
                 self._index,
-                self.frame_count,
+                self._file_count,
             )
 
 

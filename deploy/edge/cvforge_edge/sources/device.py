@@ -1,0 +1,93 @@
+"""Cameras at this machine by way of the system: V4L2 on Linux, by number or device file."""
+
+from __future__ import annotations
+
+import logging
+import re
+from dataclasses import dataclass
+
+import cv2
+
+from cvforge_edge.errors import SourceError, UsageError
+from cvforge_edge.sources.capture import Capture, OpenCapture
+
+logger = logging.getLogger(__name__)
+
+_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
+
+
+@dataclass(frozen=True)
+class CameraRequest:
+    """What a camera at this machine is asked for; None leaves the choice to it.
+
+    Attributes:
+        size_hw: height and width in pixels.
+        fps: frames a second.
+        fourcc: how it sends pictures, four letters: `MJPG` is what many USB cameras need for more than 640x480 at full rate.
+    """
+
+    size_hw: tuple[int, int] | None = None
+    fps: float | None = None
+    fourcc: str | None = None
+
+
+def parse_size(text: str, *, option: str) -> tuple[int, int]:
+    """Height and width of a size such as `1280x720`, which is width x height, as cameras state it.
+
+    Raises:
+        UsageError: it is no size.
+    """
+    found = _SIZE.fullmatch(text)
+    if found is None or not (int(found[1]) and int(found[2])):
+        raise UsageError(f"{option}: found {text!r}, accepted WIDTHxHEIGHT in pixels, for instance 1280x720")
+    return int(found[2]), int(found[1])
+
+
+def device_opener(text: str, *, name: str, request: CameraRequest) -> OpenCapture:
+    """What opens a camera of this machine.
+
+    Args:
+        text: number or device file.
+        name: what it is called in messages.
+        request: what the camera is asked for; what it gives instead is a warning.
+    """
+
+    def open_device() -> Capture:
+        capture = cv2.VideoCapture(int(text)) if text.isdecimal() else cv2.VideoCapture(text)
+        if not capture.isOpened():
+            capture.release()
+            raise SourceError(
+                f"{name}: no connection to camera {text}; check that it is plugged in (ls /dev/video*), that no other "
+                "program uses it, and that this user may (group 'video')"
+            )
+        _ask(capture, request, name=name)
+        return capture
+
+    return open_device
+
+
+def _ask(capture: cv2.VideoCapture, request: CameraRequest, *, name: str) -> None:
+    capture.set(cv2.CAP_PROP_BUFFERSIZE, 1)  # a driver's queue would hand out old frames
+    if request.fourcc is not None:  # first: it decides which sizes and rates there are
+        capture.set(cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*request.fourcc))
+    if request.size_hw is not None:
+        capture.set(cv2.CAP_PROP_FRAME_WIDTH, request.size_hw[1])
+        capture.set(cv2.CAP_PROP_FRAME_HEIGHT, request.size_hw[0])
+    if request.fps is not None:
+        capture.set(cv2.CAP_PROP_FPS, request.fps)
+    for what, asked, found in _answers(capture, request):
+        if asked is not None and asked != found:
+            logger.warning("%s: asked for %s %s, the camera gives %s", name, what, asked, found)
+
+
+def _answers(capture: cv2.VideoCapture, request: CameraRequest) -> list[tuple[str, str | None, str]]:
+    """What was asked for and what the camera says that it gives, as text."""
+    code = round(capture.get(cv2.CAP_PROP_FOURCC))
+    width, height = (round(capture.get(side)) for side in (cv2.CAP_PROP_FRAME_WIDTH, cv2.CAP_PROP_FRAME_HEIGHT))
+    size = None if request.size_hw is None else f"{request.size_hw[1]}x{request.size_hw[0]}"
+    fps = None if request.fps is None else f"{request.fps:g}"
+    return [
+        ("format", request.fourcc, code.to_bytes(4, "little", signed=code < 0).decode("latin-1").rstrip("\0")),
+        ("size", size, f"{width}x{height}"),
+        ("frames/s", fps, f"{capture.get(cv2.CAP_PROP_FPS):g}"),
+    ]
