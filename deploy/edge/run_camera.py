@@ -24,6 +24,7 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source clip.mp4 --save out.mp4 --json out.jsonl
   python run_camera.py --bundle bundle --source 0 --show
   python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
+  python run_camera.py --bundle bundle --source 0 --web                              # live page and metrics, port 8080
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
   python run_camera.py --bundle bundle --self-test
@@ -117,20 +118,23 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     from cvforge_edge.cli import stop_on_signals
     from cvforge_edge.model_options import arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
-    from cvforge_edge.predictor import choose_model
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
+    from cvforge_edge.starting_board import starting_board
+    from cvforge_edge.web.options import open_web_sinks
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
     with contextlib.ExitStack() as resources:
-        choose_model(bundle, backend=backend, precision=options.precision)  # first: a camera may take long to answer
+        # First, since it fails where no model fits: a camera may take long to answer.
+        board = starting_board(bundle, backend=backend, precision=options.precision)
         source = resources.enter_context(open_source(options.source, reconnect_for_s=options.reconnect_for))
         arrangement = arrange(options, bundle, [source], backend=backend, say=lambda text: _say(options, text))
         predictors = open_predictors(
             options, bundle, arrangement, backend=backend, warm_up=source.live, resources=resources
         )
         accept(options, bundle)
+        web = open_web_sinks(options, board, cameras=1, resources=resources)
         sinks = open_sinks(
             source,
             save=options.save,
@@ -138,6 +142,10 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             title=bundle.manifest.name if options.show else None,
             stop=stop,
         )
+        sinks += web  # last: what another sink has drawn is not drawn again
+        for page in web:
+            if page.made_token is not None or not options.quiet:
+                print(page.greeting, file=sys.stderr)
         total = _smaller(source.frame_count, options.max_frames)
         progress = Progress(sys.stderr, total=total)
         with stop_on_signals(stop), contextlib.closing(progress):
@@ -148,6 +156,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
                 stop=stop,
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
+                board=board,
             )
         _say(options, "\n".join([*summary.lines(), *(f"  {sink.summary()}" for sink in sinks)]))
         return INTERRUPTED if summary.interrupted and not options.show else 0
@@ -175,8 +184,10 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
     if options.accepted is not None and options.trust is None:
         parser.error("--accepted belongs to --trust: without keys no version is refused")
-    if options.source is None and (options.save or options.json or options.show):
-        parser.error("--save, --json and --show need a --source")
+    if options.source is None and (options.save or options.json or options.show or options.web):
+        parser.error("--save, --json, --show and --web need a --source")
+    if options.web_token is not None and options.web is None:
+        parser.error("--web-token belongs to --web")
     return options
 
 
@@ -189,6 +200,9 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     )
     add("--json", metavar="FILE", help="one JSON object a line for each frame; - is standard output")
     add("--show", action="store_true", help="window with the annotated frames; q or Escape ends the run")
+    from cvforge_edge.web.options import add_web_options
+
+    add_web_options(group)
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:
