@@ -32,7 +32,7 @@ export class Graph {
     this.rows = [columns, span, everySeconds];
     this.width = Math.max(160, Math.floor(this.place.clientWidth));
     const known = columns.flat().filter((value) => value !== null);
-    const step = niceStep(Math.max(...known, 1e-9) / 2);
+    const step = niceStep((Math.max(...known, 0) || 1) / 2);
     const top = step * Math.max(1, Math.ceil(Math.max(...known, 0) / step));
     const inner = { width: this.width - MARGIN.left - MARGIN.right, height: this.height - MARGIN.top - MARGIN.bottom };
     const x = (index, length) => MARGIN.left + inner.width * (1 - (length - 1 - index) / Math.max(1, span - 1));
