@@ -66,7 +66,7 @@ export class CameraCard {
     if (seconds === null) return;
     const stale = !reachable || seconds > STALE_AFTER_S || this.state === "lost" || this.state === "stalled";
     this.card.classList.toggle("stale", stale);
-    this.find(".age").textContent = `picture from ${age(seconds)} ago`;
+    this.find(".age").textContent = `${age(seconds)} ago`;
     const note = this.find(".stale-note");
     note.hidden = !stale;
     note.textContent = stale ? `Not live: ${age(seconds)} old` : "";
