@@ -71,6 +71,7 @@ EXTRAS = {
         "scikit-learn>=1.5",
         "psutil>=6.0",
         "paho-mqtt>=2.1,<3",
+        "prometheus-client>=0.20",  # reads what the device writes for Prometheus
         "types-PyYAML",
     ],
 }
@@ -90,7 +91,7 @@ setup(
         *(f"cvforge_edge.{name}" for name in find_packages(EDGE)),
     ],
     package_dir={"cvforge_edge": EDGE},
-    package_data={"cvforge": ["py.typed"], "cvforge_edge": ["py.typed"]},
+    package_data={"cvforge": ["py.typed"], "cvforge_edge": ["py.typed"], "cvforge_edge.web": ["page/*"]},
     extras_require=EXTRAS,
     classifiers=[
         "Development Status :: 3 - Alpha",

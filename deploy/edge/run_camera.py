@@ -27,6 +27,7 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
   python run_camera.py --bundle bundle --source door=rtsp://10.0.0.7/main --source yard=0 --json - --save out.mp4
   python run_camera.py --bundle bundle --source test: --show
+  python run_camera.py --bundle bundle --source 0 --web                              # live page and metrics, port 8080
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
   python run_camera.py --bundle bundle --source 0 --csv counts.csv --rotate 10
@@ -130,18 +131,19 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.model_options import arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
-    from cvforge_edge.predictor import choose_model
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
     from cvforge_edge.source_options import frames_to_come, open_sources, source_settings
-    from cvforge_edge.status import RunStatus, StatusBoard
+    from cvforge_edge.starting_board import starting_board
     from cvforge_edge.supervision import supervised
+    from cvforge_edge.web.options import open_web_sinks
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
     settings = source_settings(options)
     with contextlib.ExitStack() as resources:
-        choose_model(bundle, backend=backend, precision=options.precision)  # first: a camera may take long to answer
+        # First, since it fails where no model fits: a camera may take long to answer.
+        board = starting_board(bundle, backend=backend, precision=options.precision)
         sources = resources.enter_context(open_sources(options.source, settings))
         live = any(source.live for source in sources)
         arrangement = arrange(options, bundle, sources, backend=backend, say=lambda text: _say(options, text))
@@ -149,6 +151,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         for predictor in predictors:
             resources.callback(predictor.close)
         accept(options, bundle)
+        web = open_web_sinks(options, board, cameras=len(sources), resources=resources)
         outputs = options.outputs.open(taken=[options.save, options.json], sources=sources, resources=resources)
         sinks = open_sinks(
             sources,
@@ -158,9 +161,11 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             stop=stop,
             rotation=options.outputs.rotation,
         )
-        sinks += outputs
+        sinks += [*outputs, *web]  # web last: what another sink has drawn is not drawn again
+        for page in web:
+            if page.made_token is not None or not options.quiet:
+                print(page.greeting, file=sys.stderr)
         progress = Progress(sys.stderr, total=frames_to_come(sources, options.max_frames))
-        board = StatusBoard(RunStatus(model=bundle.manifest.name, version=bundle.manifest.version))
         one_more = Arrangement(1, arrangement.threads)
         spare = lambda: open_predictors(options, bundle, one_more, backend=backend, warm_up=True)[0]  # noqa: E731
         again = lambda: load_again(options, bundle, arrangement)  # noqa: E731
@@ -224,8 +229,12 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
     if options.accepted is not None and options.trust is None:
         parser.error("--accepted belongs to --trust: without keys no version is refused")
-    if options.source is None and (options.save or options.json or options.show or names_output(options)):
-        parser.error("--save, --json, --show, --csv, --mqtt and --webhook need a --source")
+    if options.source is None and (
+        options.save or options.json or options.show or options.web or names_output(options)
+    ):
+        parser.error("--save, --json, --show, --web, --csv, --mqtt and --webhook need a --source")
+    if options.web_token is not None and options.web is None:
+        parser.error("--web-token belongs to --web")
     return options
 
 
@@ -238,6 +247,9 @@ def _add_result_options(group: argparse._ArgumentGroup) -> None:
     )
     add("--json", metavar="FILE", help="one JSON object a line for each frame; - is standard output")
     add("--show", action="store_true", help="window with the annotated frames; q or Escape ends the run")
+    from cvforge_edge.web.options import add_web_options
+
+    add_web_options(group)
 
 
 def _add_model_options(group: argparse._ArgumentGroup) -> None:

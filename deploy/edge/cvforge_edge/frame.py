@@ -44,7 +44,7 @@ class Result:
         prediction: what it says, in pixels of that picture.
         labels: names of the classes, in the order of their ids.
         events: what rules found to have happened with this picture.
-        camera: place of its source among those of the run, from 0.
+        camera: number of its source among those of the run, from 0.
     """
 
     frame: Frame

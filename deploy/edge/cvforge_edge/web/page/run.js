@@ -1,0 +1,36 @@
+// Facts about the run: model, latency of the stages, memory, outputs.
+
+import { clock, decimal, duration } from "./format.js";
+
+const STAGES = { wait: "wait for a frame", predict: "model", steps: "rules", write: "outputs", age: "capture to result" };
+
+export function showRun(status) {
+  const model = status.model || "CVForge camera";
+  const title = status.version ? `${model} · version ${status.version}` : model;
+  document.title = `${status.problem ? "! " : ""}${model} · CVForge`;
+  document.getElementById("model").textContent = title;
+  document.getElementById("about").textContent = status.backend;
+  const facts = [["running for", duration(status.running_s)]];
+  if (status.started_unix_s) facts.push(["since", `${new Date(status.started_unix_s * 1000).toLocaleDateString()} ${clock(status.started_unix_s)}`]);
+  facts.push(["memory", status.memory_mb === null ? "–" : `${decimal(status.memory_mb)} MB`]);
+  facts.push(["streams open", String(status.streams)]);
+  document.getElementById("run").replaceChildren(...facts.flatMap(([name, value]) => [made("dt", name), made("dd", value)]));
+  document.getElementById("outputs").replaceChildren(...status.outputs.map((line) => made("li", line)));
+}
+
+export function showStages(latency) {
+  const rows = Object.entries(latency).map(([stage, figures]) => {
+    const row = document.createElement("tr");
+    const head = made("th", STAGES[stage] ?? stage);
+    head.scope = "row";
+    row.append(head, made("td", decimal(figures.p50)), made("td", decimal(figures.p95)), made("td", decimal(figures.p99)));
+    return row;
+  });
+  document.querySelector("#stages tbody").replaceChildren(...rows);
+}
+
+function made(name, text) {
+  const element = document.createElement(name);
+  element.textContent = text;
+  return element;
+}
