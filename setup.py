@@ -19,6 +19,8 @@ EXTRAS = {
     ],
     # Beside one of the above, for --trust: checks signatures of bundles.
     "edge-signature": ["cryptography>=45"],
+    # Beside one of the above, for --rules: reads YAML.
+    "edge-rules": ["pyyaml>=6.0"],
     # Workstations.
     "train": [
         "numpy>=1.26",
@@ -68,6 +70,7 @@ EXTRAS = {
         "mypy>=1.13",
         "scikit-learn>=1.5",
         "psutil>=6.0",
+        "motmetrics>=1.4",  # scores trackers, independent of ours
         "types-PyYAML",
     ],
 }
