@@ -28,6 +28,8 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
+  python run_camera.py --bundle bundle --source clip.mp4 --track --classes person,car=0.6 --save out.mp4
+  python run_camera.py --bundle bundle --source 0 --track --rules rules.yaml      # count, watch zones: docs/rules.md
   python run_camera.py --bundle bundle --self-test
   python run_camera.py --bundle bundle --trust /etc/cvforge/trust --source 0        # only what a known key has signed
 
@@ -125,13 +127,16 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
     from cvforge_edge.status import RunStatus, StatusBoard
+    from cvforge_edge.step_options import plan_steps
     from cvforge_edge.supervision import supervised
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
+    plan = plan_steps(options, bundle.manifest)
     with contextlib.ExitStack() as resources:
         choose_model(bundle, backend=backend, precision=options.precision)  # first: a camera may take long to answer
         source = resources.enter_context(open_source(options.source, reconnect_for_s=options.reconnect_for))
+        plan.check_sources([source.name])
         arrangement = arrange(options, bundle, [source], backend=backend, say=lambda text: _say(options, text))
         predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=source.live)
         for predictor in predictors:
@@ -159,6 +164,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
                 predictors,
                 sinks=sinks,
                 stop=stop,
+                steps=[plan.steps_for(source.name)],
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
                 board=board,
@@ -187,6 +193,8 @@ def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrang
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
     """The checked options; ends the process with code 2 and a message where they are wrong."""
+    from cvforge_edge.step_options import add_step_options
+
     parser = argparse.ArgumentParser(
         prog="run_camera.py",
         description=DESCRIPTION,
@@ -201,6 +209,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     parser.add_argument("--source", metavar="SOURCE", help=source_help)
     _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
     _add_model_options(parser.add_argument_group("model"))
+    add_step_options(parser.add_argument_group("after the network"))
     _add_run_options(parser.add_argument_group("run"))
     options = parser.parse_args(arguments)
     if options.source is None and not options.self_test:

@@ -17,6 +17,7 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.manifest import PRECISIONS
 from cvforge_edge.option_types import count, fraction
 from cvforge_edge.predictor import Predictor, choose_model
+from cvforge_edge.step_options import lowest_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -118,7 +119,7 @@ def open_predictors(
     """One loaded model for each session.
 
     Args:
-        options: with `precision` and `score_threshold`.
+        options: with `precision`, and what `lowest_score` needs.
         bundle: an open one.
         arrangement: how many, and with how many threads each.
         backend: name of the backend; None for the preferred one.
@@ -136,9 +137,8 @@ def open_predictors(
             on_error.callback(predictor.close)
             if warm_up:
                 predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
-            if options.score_threshold is not None:
-                spec = replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
-                predictor = predictor.with_postprocess(spec)
+            spec = predictor.manifest.postprocess
+            predictor = predictor.with_postprocess(replace(spec, score_threshold=lowest_score(options, spec)))
             predictors.append(predictor)
         on_error.pop_all()
     return predictors
