@@ -178,7 +178,7 @@ class _Reader:
 
     def _check_label(self, key: str, label: str) -> None:
         if label not in self._labels:
-            self._problem(key, label, f"a label of the model: {_near(label, self._labels)}")
+            self._problem(key, label, f"a label of the model, {_near(label, self._labels)}")
 
     def _zone(self) -> tuple[Point, ...] | None:
         return self._points("zone", least=LEAST_CORNERS, most=None)
@@ -216,8 +216,8 @@ class _Reader:
 
 def _near(name: str, accepted: Sequence[str]) -> str:
     near = difflib.get_close_matches(name, accepted, n=1)
-    listed = ", ".join(accepted[:12]) + (", ..." if len(accepted) > 12 else "")
-    return f"did you mean {near[0]}?" if near else listed
+    listed = "one of " + ", ".join(accepted[:12]) + (", ..." if len(accepted) > 12 else "")
+    return f"{listed}; did you mean {near[0]}?" if near else listed
 
 
 def _area(points: Sequence[Point]) -> float:

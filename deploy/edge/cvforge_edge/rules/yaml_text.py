@@ -29,8 +29,9 @@ def parse_yaml(text: str, *, where: str) -> Any:
         raise RulesError(f"{where}: reading rules needs PyYAML; install it with: pip install pyyaml") from error
     if len(text) > MAX_BYTES:
         raise RulesError(f"{where}: found {len(text)} characters, accepted at most {MAX_BYTES}; that is no rules file")
-    loader = yaml.SafeLoader(text)
+    loader = None
     try:
+        loader = yaml.SafeLoader(text)
         node = loader.get_single_node()
         return None if node is None else _plain(node, loader, where, set())
     except yaml.MarkedYAMLError as error:
@@ -41,7 +42,8 @@ def parse_yaml(text: str, *, where: str) -> Any:
     except RecursionError:
         raise RulesError(f"{where}: nested too deep to read") from None
     finally:
-        loader.dispose()
+        if loader is not None:
+            loader.dispose()
 
 
 def _plain(node: Any, loader: Any, where: str, seen: set[int]) -> Any:
