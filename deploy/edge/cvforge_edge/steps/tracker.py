@@ -1,11 +1,12 @@
 """Gives objects ids that stay from frame to frame: tracking by detection, after ByteTrack.
 
-Every track's place is predicted (`kalman`), and detections are given to tracks in three rounds, each by the assignment of
-the largest total similarity (`assignment`), within a class: sure detections to known objects; what is unsure (half hidden
-objects get low scores) to objects that were in sight a frame ago; the sure rest to objects seen only once. What is left of
-the sure ones may be new objects. Source: Zhang et al. 2022, ByteTrack: Multi-Object Tracking by Associating Every Detection
-Box. Other than there, time is measured in seconds, since cameras drop frames, and boxes are widened by how uncertain a
-prediction has become before their overlap is taken, after Yang et al. 2023, C-BIoU, where the width is a constant.
+Every track's place is predicted (`kalman`), and detections are given to tracks in rounds, each by the assignment of the
+largest total similarity (`assignment`), within a class: sure detections to known objects; what is unsure (half hidden
+objects get low scores) to the rest of these; then both to objects seen only once. What is left of the sure ones may be new
+objects. Source: Zhang et al. 2022, ByteTrack: Multi-Object Tracking by Associating Every Detection Box. Other than there,
+time is measured in seconds, since cameras drop frames; objects that were lost may be found again by an unsure detection
+(docs/results/tracking.md); and boxes are widened by how uncertain a prediction has become before their overlap is
+taken, after Yang et al. 2023, C-BIoU, where the width is a constant.
 """
 
 from __future__ import annotations
@@ -35,7 +36,7 @@ KEEP_LOST_S = 2.0
 CONFIRM_FRAMES = 2
 """An object gets an id when it was seen in so many frames one after the other."""
 SURE_OVERLAP, UNSURE_OVERLAP, NEW_OVERLAP = 0.2, 0.5, 0.3
-"""Least similarity of a pair in the three rounds."""
+"""Least similarity of a pair: sure detections and known objects, unsure ones, sure ones and objects seen once."""
 WIDENING, WIDEST = 1.0, 0.5
 """Boxes are widened on each side by at most this part of their width or height."""
 FIRST_ID = 1
@@ -141,14 +142,15 @@ class Tracker:
             detections: of the whole frame, down to a low score.
             time_s: when the picture was taken; where it is before that of the frame before, all objects are forgotten.
         """
-        tracks, in_sight = self._predicted(time_s)
+        tracks = self._predicted(time_s)
         confirmed = tracks.track_ids > 0
         sure = detections.scores >= self._thresholds(detections.class_ids)
         unsure = ~sure & (detections.scores >= np.float32(LOWEST_SCORE))
         rounds = (
             (confirmed, sure, SURE_OVERLAP),
-            (confirmed & in_sight, unsure, UNSURE_OVERLAP),
+            (confirmed, unsure, UNSURE_OVERLAP),
             (~confirmed, sure, NEW_OVERLAP),
+            (~confirmed, unsure, UNSURE_OVERLAP),
         )
         detection_of = np.full(len(tracks), -1, np.int64)
         taken = np.zeros(len(detections), np.bool_)
@@ -175,13 +177,13 @@ class Tracker:
             thresholds[class_ids == class_id] = threshold
         return thresholds
 
-    def _predicted(self, time_s: float) -> tuple[_Tracks, npt.NDArray[np.bool_]]:
-        """The tracks that are still looked for, where they should be now, and which were seen in the frame before."""
+    def _predicted(self, time_s: float) -> _Tracks:
+        """The tracks that are still looked for, where they should be now."""
         tracks, elapsed_s = self._tracks, time_s - self._time_s
         in_sight = tracks.seen_s == self._time_s
         wanted = (in_sight | (time_s - tracks.seen_s <= self._keep_lost_s)) & (elapsed_s >= 0)
         tracks, in_sight = tracks.select(wanted), in_sight[wanted]
-        return replace(tracks, motion=tracks.motion.predict(max(elapsed_s, 0.0), seen=in_sight)), in_sight
+        return replace(tracks, motion=tracks.motion.predict(max(elapsed_s, 0.0), seen=in_sight))
 
     def _corrected(
         self, tracks: _Tracks, detections: Detections, *, rows: Indices, detection_of: Indices, time_s: float
