@@ -27,7 +27,7 @@ from generated_tracks import LEVELS, Level, Moment, Scores, generate, score
 
 SCORE_THRESHOLD = 0.5
 TARGET_MS = 1.0
-COST_LEVEL = Level(20, 300, (25.0,), 0.0, 0.10, 0.04, 0.5, 0.8)
+COST_LEVEL = Level(20, 300, (25.0,), 0.0, 0.10, 0.04, 0.5, 0.1, 0.8)
 IDS_A_CLASS = 100_000
 PEERS = ("ByteTrackTracker", "OCSORTTracker", "CBIoUTracker")
 Track = Callable[[Moment], Detections]

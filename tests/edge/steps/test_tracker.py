@@ -67,6 +67,17 @@ def test_a_low_score_keeps_a_known_object_but_begins_none():
     assert follow(Tracker(score_threshold=0.5), [*bright, noise]) == [[], [1], []]
 
 
+def test_a_low_score_does_not_confirm_an_object_that_was_seen_once():
+    scene = [(0.0, found((50, 50))), (0.1, found((50, 50), score=0.3)), (0.2, found((50, 50), score=0.3))]
+    assert follow(Tracker(score_threshold=0.5), scene) == [[], [], []]
+
+
+def test_a_low_score_finds_a_lost_object_again():
+    scene = [(0.1 * i, found((50, 50))) for i in range(3)]
+    scene += [(0.3, Detections.empty()), (0.4, found((50, 50), score=0.3))]
+    assert follow(Tracker(score_threshold=0.5), scene) == [[], [1], [1], [], [1]]
+
+
 def test_a_class_may_have_a_threshold_of_its_own():
     tracker = Tracker(score_threshold=0.5, class_thresholds={1: 0.95})
     both = together(found((50, 50)), found((150, 50), class_id=1))
@@ -142,7 +153,7 @@ def test_settings_out_of_range_are_refused_with_code_2(wrong):
 
 
 def test_a_perfect_detector_gives_perfect_ids():
-    moments = generate(Level(5, 120, (25.0,), 0.0, 0.0, 0.0, 0.0, 0.5), seed=3)
+    moments = generate(Level(5, 120, (25.0,), 0.0, 0.0, 0.0, 0.0, 0.0, 0.5), seed=3)
     scores = score(moments, _tracker())
     assert scores.switches == 0
     assert scores.false_positives == 0

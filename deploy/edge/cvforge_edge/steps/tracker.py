@@ -1,10 +1,10 @@
 """Gives objects ids that stay from frame to frame: tracking by detection, after ByteTrack.
 
-Every track's place is predicted (`kalman`), and detections are given to tracks in rounds, each by the assignment of the
-largest total similarity (`assignment`), within a class: sure detections to known objects; what is unsure (half hidden
-objects get low scores) to the rest of these; then both to objects seen only once. What is left of the sure ones may be new
+Every track's place is predicted (`kalman`), and detections are given to tracks in three rounds, each by the assignment of
+the largest total similarity (`assignment`), within a class: sure detections to known objects; what is unsure (half hidden
+objects get low scores) to the rest of these; the sure rest to objects seen only once. What is left of that may be new
 objects. Source: Zhang et al. 2022, ByteTrack: Multi-Object Tracking by Associating Every Detection Box. Other than there,
-time is measured in seconds, since cameras drop frames; objects that were lost may be found again by an unsure detection
+time is measured in seconds, since cameras drop frames; what is unsure may also continue an object that was lost
 (docs/results/tracking.md); and boxes are widened by how uncertain a prediction has become before their overlap is
 taken, after Yang et al. 2023, C-BIoU, where the width is a constant.
 """
@@ -150,7 +150,6 @@ class Tracker:
             (confirmed, sure, SURE_OVERLAP),
             (confirmed, unsure, UNSURE_OVERLAP),
             (~confirmed, sure, NEW_OVERLAP),
-            (~confirmed, unsure, UNSURE_OVERLAP),
         )
         detection_of = np.full(len(tracks), -1, np.int64)
         taken = np.zeros(len(detections), np.bool_)
