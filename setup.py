@@ -21,6 +21,8 @@ EXTRAS = {
     "edge-signature": ["cryptography>=45"],
     # Likewise, for --mqtt.
     "edge-mqtt": ["paho-mqtt>=2.1,<3"],
+    # Beside one of the above, for --rules: reads YAML.
+    "edge-rules": ["pyyaml>=6.0"],
     # Workstations.
     "train": [
         "numpy>=1.26",
@@ -72,6 +74,7 @@ EXTRAS = {
         "psutil>=6.0",
         "paho-mqtt>=2.1,<3",
         "prometheus-client>=0.20",  # reads what the device writes for Prometheus
+        "motmetrics>=1.4",  # scores trackers, independent of ours
         "types-PyYAML",
     ],
 }

@@ -39,6 +39,7 @@ OPTIONAL_PACKAGES = {
     "signature.py": {"cryptography"},
     "picamera.py": {"picamera2"},
     "mqtt_connection.py": {"paho"},
+    "yaml_text.py": {"yaml"},
 }
 """Imported by one file of the device each, when its function is used."""
 TRAINER_ONLY = {"torch", "torchvision", "pytorch_lightning", "timm", "segmentation_models_pytorch", "albumentations"}

@@ -33,6 +33,8 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source 0 --csv counts.csv --rotate 10
   python run_camera.py --bundle bundle --source 0 --mqtt mqtts://gate@broker.local/site/gate --send-rate 2
   python run_camera.py --bundle bundle --source 0 --webhook https://example.com/hook --webhook-picture
+  python run_camera.py --bundle bundle --source clip.mp4 --track --classes person,car=0.6 --save out.mp4
+  python run_camera.py --bundle bundle --source 0 --track --rules rules.yaml      # count, watch zones: docs/rules.md
   python run_camera.py --bundle bundle --self-test
   python run_camera.py --bundle bundle --trust /etc/cvforge/trust --source 0        # only what a known key has signed
 
@@ -135,16 +137,19 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
     from cvforge_edge.sinks.open import open_sinks
     from cvforge_edge.source_options import frames_to_come, open_sources, source_settings
     from cvforge_edge.starting_board import starting_board
+    from cvforge_edge.step_options import plan_steps
     from cvforge_edge.supervision import supervised
     from cvforge_edge.web.options import open_web_sinks
 
     cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
     stop = threading.Event()
     settings = source_settings(options)
+    plan = plan_steps(options, bundle.manifest)
     with contextlib.ExitStack() as resources:
         # First, since it fails where no model fits: a camera may take long to answer.
         board = starting_board(bundle, backend=backend, precision=options.precision)
         sources = resources.enter_context(open_sources(options.source, settings))
+        plan.check_sources([source.name for source in sources])
         live = any(source.live for source in sources)
         arrangement = arrange(options, bundle, sources, backend=backend, say=lambda text: _say(options, text))
         predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=live)
@@ -180,6 +185,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
                 predictors,
                 sinks=sinks,
                 stop=stop,
+                steps=[plan.steps_for(source.name) for source in sources],
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
                 board=board,
@@ -210,6 +216,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     """The checked options; ends the process with code 2 and a message where they are wrong."""
     from cvforge_edge.output_options import add_output_options, names_output
     from cvforge_edge.source_options import add_source_options
+    from cvforge_edge.step_options import add_step_options
 
     parser = argparse.ArgumentParser(
         prog="run_camera.py",
@@ -223,6 +230,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
     add_output_options(parser)
     _add_model_options(parser.add_argument_group("model"))
+    add_step_options(parser.add_argument_group("after the network"))
     _add_run_options(parser.add_argument_group("run"))
     options = parser.parse_args(arguments)
     if options.source is None and not options.self_test:

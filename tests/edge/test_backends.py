@@ -15,7 +15,7 @@ from cvforge_edge.errors import BackendError
 
 MODELS = Path(__file__).parent / "models"
 EDGE = Path(table.__file__).parents[2]
-INSTALLED = [name for name, entry in BACKENDS.items() if is_installed(name) and not (entry.provider or entry.delegate)]
+INSTALLED = [name for name, entry in BACKENDS.items() if is_installed(name) and entry.on_processor]
 
 
 def model_of(name: str, model: str = "detector") -> Path:

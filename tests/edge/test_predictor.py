@@ -23,7 +23,7 @@ from cvforge_edge.types import ClassScores, Detections, SegmentationMap
 
 BundleMaker = Callable[..., Path]
 ManifestOf = Callable[[str], Manifest]
-INSTALLED = [name for name in BACKENDS if is_installed(name)]
+INSTALLED = [name for name, entry in BACKENDS.items() if is_installed(name) and entry.on_processor]
 MEMORY_LIMIT_MB = 130
 
 

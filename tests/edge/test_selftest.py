@@ -25,7 +25,7 @@ from cvforge_edge.selftest import run_self_test
 from cvforge_edge.types import ClassScores, Detections, SegmentationMap, Task
 
 BundleMaker = Callable[..., Path]
-INSTALLED = [name for name in BACKENDS if is_installed(name)]
+INSTALLED = [name for name, entry in BACKENDS.items() if is_installed(name) and entry.on_processor]
 WITH_FALLBACK = [name for name in INSTALLED if name + BUILTIN_SUFFIX in BACKENDS]
 
 

@@ -30,7 +30,7 @@ DARK: Color = (24, 24, 24)
 LIGHT: Color = (255, 255, 255)
 GOLDEN_RATIO = 0.618033988749895
 FIRST_HUE = 0.36
-OVERLAY_OPACITY = 0.5
+MASK_OPACITY = 0.5
 PANEL_OPACITY = 0.72
 BACKGROUND_LABEL = "background"
 """A segmentation class of this name is left clear, and not listed."""
@@ -81,18 +81,21 @@ def class_color(class_id: int) -> Color:
     return round(blue * 255), round(green * 255), round(red * 255)
 
 
-def draw_prediction(image_bgr: ImageU8, prediction: Prediction, *, labels: Sequence[str]) -> ImageU8:
+def draw_prediction(
+    image_bgr: ImageU8, prediction: Prediction, *, labels: Sequence[str], mask_opacity: float = MASK_OPACITY
+) -> ImageU8:
     """The picture with any kind of prediction drawn on a copy of it.
 
     Args:
         image_bgr: (h, w, 3) uint8.
         prediction: in pixels of this picture.
         labels: names of the classes, in the order of their ids.
+        mask_opacity: of the colours of a segmentation, 0 to 1.
     """
     if isinstance(prediction, Detections):
         return draw_detections(image_bgr, prediction, labels=labels)
     if isinstance(prediction, SegmentationMap):
-        return draw_segmentation(image_bgr, prediction, labels=labels)
+        return draw_segmentation(image_bgr, prediction, labels=labels, opacity=mask_opacity)
     return draw_classification(image_bgr, prediction, labels=labels)
 
 
@@ -128,7 +131,9 @@ def draw_detections(
     return canvas
 
 
-def draw_segmentation(image_bgr: ImageU8, segmentation: SegmentationMap, *, labels: Sequence[str]) -> ImageU8:
+def draw_segmentation(
+    image_bgr: ImageU8, segmentation: SegmentationMap, *, labels: Sequence[str], opacity: float = MASK_OPACITY
+) -> ImageU8:
     """The picture tinted with the colour of each pixel's class, and a legend with each class's share of the picture."""
     class_map = segmentation.class_map
     counts = np.bincount(class_map.ravel(), minlength=256)
@@ -137,7 +142,7 @@ def draw_segmentation(image_bgr: ImageU8, segmentation: SegmentationMap, *, labe
     tinted = np.zeros(256, np.uint8)
     for class_id in shown:
         palette[class_id], tinted[class_id] = class_color(class_id), 1
-    blended = cv2.addWeighted(image_bgr, 1 - OVERLAY_OPACITY, palette[class_map], OVERLAY_OPACITY, 0)
+    blended = cv2.addWeighted(image_bgr, 1 - opacity, palette[class_map], opacity, 0)
     canvas = image_bgr.copy()
     cv2.copyTo(blended, tinted[class_map], canvas)
     rows = [f"{label_name(labels, i)}  {counts[i] / class_map.size:.0%}" for i in shown[:LEGEND_ROWS]]

@@ -19,6 +19,12 @@ class UsageError(EdgeError):
     exit_code = 2
 
 
+class RulesError(EdgeError):
+    """A rules file cannot be read, or says what cannot be meant."""
+
+    exit_code = 2
+
+
 class ImageError(EdgeError):
     """An image file is missing, truncated or not an image."""
 

@@ -6,8 +6,9 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cvforge_edge.draw import draw_prediction
+from cvforge_edge.draw import MASK_OPACITY, draw_prediction
 from cvforge_edge.events import Event
+from cvforge_edge.markings import Marking, draw_markings
 from cvforge_edge.types import Prediction
 
 if TYPE_CHECKING:
@@ -45,6 +46,8 @@ class Result:
         labels: names of the classes, in the order of their ids.
         events: what rules found to have happened with this picture.
         camera: number of its source among those of the run, from 0.
+        markings: lines, zones and counts of rules that are drawn, too.
+        mask_opacity: of the colours of a segmentation, 0 to 1.
     """
 
     frame: Frame
@@ -52,8 +55,14 @@ class Result:
     labels: tuple[str, ...]
     events: tuple[Event, ...] = ()
     camera: int = 0
+    markings: tuple[Marking, ...] = ()
+    mask_opacity: float = MASK_OPACITY
 
     @cached_property
     def annotated_bgr(self) -> ImageU8:
-        """The picture with the prediction drawn on a copy of it; drawn once, however many sinks ask."""
-        return draw_prediction(self.frame.image_bgr, self.prediction, labels=self.labels)
+        """The picture with prediction and markings drawn on a copy of it; drawn once, however many sinks ask."""
+        canvas = draw_prediction(
+            self.frame.image_bgr, self.prediction, labels=self.labels, mask_opacity=self.mask_opacity
+        )
+        draw_markings(canvas, self.markings)
+        return canvas

@@ -18,6 +18,7 @@ from cvforge_edge.manifest import PRECISIONS
 from cvforge_edge.option_types import count, fraction
 from cvforge_edge.predictor import Predictor, choose_model
 from cvforge_edge.region import RegionPredictor, parse_region
+from cvforge_edge.step_options import lowest_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -120,7 +121,7 @@ def open_predictors(
     """One loaded model for each session.
 
     Args:
-        options: with `precision`, `score_threshold` and `roi`.
+        options: with `precision`, `roi`, and what `lowest_score` needs.
         bundle: an open one.
         arrangement: how many, and with how many threads each.
         backend: name of the backend; None for the preferred one.
@@ -139,9 +140,8 @@ def open_predictors(
             on_error.callback(predictor.close)
             if warm_up:
                 predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
-            if options.score_threshold is not None:
-                spec = replace(predictor.manifest.postprocess, score_threshold=options.score_threshold)
-                predictor = predictor.with_postprocess(spec)
+            spec = predictor.manifest.postprocess
+            predictor = predictor.with_postprocess(replace(spec, score_threshold=lowest_score(options, spec)))
             predictors.append(predictor if region is None else RegionPredictor(predictor, region))
         on_error.pop_all()
     return predictors

@@ -110,6 +110,10 @@ class Fields:
             self._note(f"{self.path(name)}[{index}]", value, "a number")
         return None if values is None or wrong else tuple(float(value) for value in values)
 
+    def items(self, name: str, expected: str) -> list[Any] | None:
+        """A list with any content; `expected` says what, for messages."""
+        return self._take(name, list, expected)  # type: ignore[no-any-return]
+
     def mapping(self, name: str, kinds: type | tuple[type, ...], expected: str) -> dict[str, Any] | None:
         """An object of free keys whose values are all of the given kinds."""
         values = self._take(name, dict, f"an object of {expected} values")

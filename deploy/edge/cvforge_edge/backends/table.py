@@ -49,6 +49,11 @@ class BackendEntry:
     provider: str | None = None
     delegate: str | None = None
 
+    @property
+    def on_processor(self) -> bool:
+        """Whether it needs nothing but the processor."""
+        return self.provider is None and self.delegate is None
+
 
 def _provider(provider: str, requirement: str) -> BackendEntry:
     return BackendEntry("onnx", "onnxruntime", requirement, by_name_only=True, provider=provider)

@@ -1,0 +1,1 @@
+"""Rules on results: read from a small YAML file, watched frame by frame, reported as events."""
