@@ -116,7 +116,7 @@ def lowest_score(options: argparse.Namespace, spec: PostprocessSpec) -> float:
         options: with `score_threshold`, `classes` and `track`.
         spec: of the bundle, with its usual threshold.
     """
-    usual = spec.score_threshold if options.score_threshold is None else options.score_threshold
+    usual: float = spec.score_threshold if options.score_threshold is None else options.score_threshold
     scores = [usual, *(score for score in (options.classes or {}).values() if score is not None)]
     return min(scores) if options.track is None else min(*scores, LOWEST_SCORE)
 
