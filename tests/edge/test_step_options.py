@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from cvforge_edge.errors import RulesError, UsageError
-from cvforge_edge.step_options import add_step_options, plan_steps
+from cvforge_edge.step_options import add_step_options, lowest_score, plan_steps
 from cvforge_edge.steps.class_filter import ClassFilter
 from cvforge_edge.steps.event_log import EventLog
 from cvforge_edge.steps.rule_engine import RuleEngine
@@ -132,14 +132,15 @@ def test_what_cannot_work_ends_with_a_message_and_code_2(make_bundle, clip, tmp_
 
 def test_a_tracker_asks_the_model_for_low_scores_and_keeps_the_thresholds():
     manifest = tiny_manifest("detector")
-    usual = plan_steps(options(), manifest)
-    assert usual.model_score_threshold == manifest.postprocess.score_threshold
-    assert usual.steps_for("a") == []
-    filtered = plan_steps(options("--classes", "red=0.05,blue=0.9"), manifest)
-    assert filtered.model_score_threshold == 0.05
-    tracked = plan_steps(options("--track", "5", "--classes", "blue=0.9", "--score-threshold", "0.4"), manifest)
-    assert (tracked.model_score_threshold, tracked.score_threshold) == (LOWEST_SCORE, 0.4)
-    assert (tracked.lowest_scores, tracked.keep_lost_s) == ({1: 0.9}, 5.0)
+    usual = manifest.postprocess.score_threshold
+    assert lowest_score(options(), manifest.postprocess) == usual
+    assert plan_steps(options(), manifest).steps_for("a") == []
+    assert lowest_score(options("--classes", "red=0.05,blue=0.9"), manifest.postprocess) == 0.05
+    assert lowest_score(options("--classes", "red,blue=0.9"), manifest.postprocess) == usual
+    tracking = options("--track", "5", "--classes", "blue=0.9", "--score-threshold", "0.4")
+    assert lowest_score(tracking, manifest.postprocess) == LOWEST_SCORE
+    plan = plan_steps(tracking, manifest)
+    assert (plan.score_threshold, plan.lowest_scores, plan.keep_lost_s) == (0.4, {1: 0.9}, 5.0)
 
 
 def test_every_source_has_steps_of_its_own_in_their_order(tmp_path):
