@@ -17,6 +17,7 @@ from cvforge_edge.arrangement import (
     Measured,
     available_cores,
     candidates,
+    choose,
     fastest_arrangement,
     guessed_arrangement,
 )
@@ -67,23 +68,16 @@ def test_the_arrangement_that_runs_most_is_found(seconds_by_threads, best):
     assert str(measured).startswith(str(best))
 
 
-def test_equally_fast_arrangements_are_decided_for_fewer_sessions():
-    class Limited(SleepyModel):
-        """All sessions together run one at a time, as on a memory bus that is full."""
-
-        bus = threading.Lock()
-
-        def run(self, image_u8):
-            with self.bus:
-                return super().run(image_u8)
-
-    measured = fastest_arrangement(
-        lambda threads: Limited(threads, seconds_by_threads={1: 0.02, 2: 0.04}),
-        input_hw=(8, 16),
-        cores=2,
-        measure_s=0.4,
-    )
-    assert measured.best == Arrangement(1, 1)
+@pytest.mark.parametrize(
+    ("runs_per_s", "best"),
+    [
+        ({Arrangement(1, 1): 100.0, Arrangement(1, 2): 99.0, Arrangement(2, 1): 102.0}, Arrangement(1, 1)),
+        ({Arrangement(1, 1): 100.0, Arrangement(1, 2): 110.0, Arrangement(2, 1): 111.0}, Arrangement(1, 2)),
+        ({Arrangement(1, 1): 100.0, Arrangement(1, 2): 110.0, Arrangement(2, 1): 120.0}, Arrangement(2, 1)),
+    ],
+)
+def test_nearly_equal_arrangements_are_decided_for_fewer_sessions(runs_per_s, best):
+    assert choose(runs_per_s) == best
 
 
 def test_failure_of_a_model_ends_the_measurement():

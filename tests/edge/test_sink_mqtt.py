@@ -364,7 +364,9 @@ def test_attempts_and_connections_leave_nothing_open_behind(broker):
         for port in [broker.port, closed] * 20:
             attempt(port)
         assert open_files() == before
-        assert not [found for found in gc.get_objects() if type(found) is MqttConnection]  # isinstance would ask lazy objects
+        assert not [
+            found for found in gc.get_objects() if type(found) is MqttConnection
+        ]  # isinstance would ask lazy objects
     finally:
         gc.enable()
 

@@ -118,10 +118,10 @@ def fastest_arrangement(
                     resources.callback(model.close)
                 rate = _runs_per_s(models, image_u8, measure_s=measure_s)
             rates[arrangement] = max(rate, rates.get(arrangement, 0.0))
-    return Measured(_choose(rates), rates)
+    return Measured(choose(rates), rates)
 
 
-def _choose(rates: dict[Arrangement, float]) -> Arrangement:
+def choose(rates: dict[Arrangement, float]) -> Arrangement:
     """The fastest; of nearly equal ones that with the fewest sessions, and among those the fewest threads."""
     worthy = [one for one, rate in rates.items() if rate * WORTH >= max(rates.values())]
     return min(worthy)

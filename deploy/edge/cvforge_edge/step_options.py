@@ -117,7 +117,7 @@ def lowest_score(options: argparse.Namespace, spec: PostprocessSpec) -> float:
         spec: of the bundle, with its usual threshold.
     """
     usual: float = spec.score_threshold if options.score_threshold is None else options.score_threshold
-    scores = [usual, *(score for score in (options.classes or {}).values() if score is not None)]
+    scores: list[float] = [usual, *(score for score in (options.classes or {}).values() if score is not None)]
     return min(scores) if options.track is None else min(*scores, LOWEST_SCORE)
 
 
