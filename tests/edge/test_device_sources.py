@@ -26,9 +26,11 @@ if not cv2.videoio_registry.hasBackend(cv2.CAP_GSTREAMER):
     sys.exit()
 from cvforge_edge.camera import open_source
 from cvforge_edge.errors import SourceError
+from cvforge_edge.sources import capture_thread
 
 with open_source("gst:videotestsrc is-live=true ! video/x-raw,width=64,height=48,framerate=30/1") as source:
     print("live", source.fps, source.read(timeout_s=20.0).image_bgr.shape)
+capture_thread.OPEN_WITHIN_S, capture_thread.GRACE_S = 1.0, 0.5
 for text in ("gst:videotestsrc ! nonsense", "gst:nonsense"):  # OpenCV 4.6 refuses the first, and hangs for ever in the second
     try:
         open_source(text)
