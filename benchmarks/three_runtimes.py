@@ -32,9 +32,9 @@ REFERENCE = "ai_edge_litert"
 MODULES = {REFERENCE: "ai-edge-litert", "tensorflow.lite.python": "tensorflow", "tflite_runtime": "tflite-runtime"}
 """Package with a module `interpreter` -> what it is called in the index."""
 KERNELS = ("XNNPACK", "built-in")
-LIMITS = {"fp32": (1e-3, 1e-3), "fp16": (1e-3, 1e-3), "int8": (5e-2, 4e-4)}
-"""Precision -> largest and mean difference: of int8 files a tenth of a step of 255 on average, while one step in an early
-layer may move a single number by several."""
+LIMITS = {"fp32": (1e-3, 1e-3), "fp16": (1e-3, 1e-3), "int8": (1e-1, 5e-3)}
+"""Precision -> largest and mean difference. Of int8 files half of what quantisation itself changes at most: their entry is in
+float, where the last bit depends on the order of a sum, and decides which of two steps a number on their border becomes."""
 MIN_RANGE = 1e-2
 INSTALL_LIMIT_S, RUN_LIMIT_S = 900, 900
 Outputs = dict[str, np.ndarray]
