@@ -31,6 +31,11 @@ PICTURE_TEXT = (
     "of differences, in the table below, are narrower, since all files are scored on the same pictures. Where such an "
     "interval holds 0, the difference may be chance: take the quicker or smaller file."
 )
+CLASS_MEANING = {
+    Task.CLASSIFICATION: "recall (the share of the pictures of a class that were given the class)",
+    Task.DETECTION: "ap",
+    Task.SEGMENTATION: "iou",
+}
 COST_TEXT = (
     "Each file ran in processes of its own, which took turns, on a golden image of the bundle. Latencies: half of the runs "
     "were faster than the first number, 95 % than the one in brackets. Pipeline: preprocessing, network and postprocessing. "
@@ -174,24 +179,17 @@ def _int8_sections(files: Sequence[Int8File]) -> list[Section]:
 
 
 def _classes(report: ExportReport) -> list[str]:
-    """Scores of every file where the metric has them by class; else the checkpoint's."""
+    """Scores of the checkpoint and of every file."""
     manifest, reference = report.manifest, report.reference
     if reference.primary is None:
         return [paragraph(", ".join(manifest.labels))]
     header, *rows = class_rows(manifest.task, manifest.labels, reference)
     more = len(manifest.labels) - CLASSES_SHOWN
     note = [paragraph(f"The {CLASSES_SHOWN} lowest; {MANIFEST_NAME} has all.", quiet=True)] if more > 0 else []
-    if manifest.task is Task.CLASSIFICATION:
-        return [
-            paragraph("Of the checkpoint: the share of the pictures of a class that were given the class."),
-            table(header, rows),
-            *note,
-        ]
     paths = [verdict.model.path for verdict in report.verdicts]
-    name = CLASS_SCORE[manifest.task]
     shown = _by_label(report, [row[0] for row in rows])
     return [
-        paragraph(f"{name} of each class:"),
+        paragraph(f"{CLASS_MEANING[manifest.task]} of each class:"),
         table((*header[:1], *header[2:], CHECKPOINT, *paths), [(row[0], *row[2:], *shown[row[0]]) for row in rows]),
         *note,
     ]

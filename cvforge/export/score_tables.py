@@ -97,16 +97,7 @@ def class_rows(task: Task, labels: Sequence[str], reference: Reference) -> list[
 
 
 def class_scores(task: Task, labels: Sequence[str], reference: Reference) -> list[float | None]:
-    """The checkpoint's score of each class, in the order of the labels; None where it is undefined.
-
-    For classification the share of its pictures that were given the class, else what the metric says.
-    """
-    evidence = reference.evidence
-    if task is Task.CLASSIFICATION:
-        if evidence is None:
-            return [None] * len(labels)
-        pairs = zip(evidence.hits, evidence.images, strict=True)
-        return [float(hits / images) if images else None for hits, images in pairs]
+    """The checkpoint's score of each class, in the order of the labels; None where it is undefined."""
     return [reference.metrics.get(f"{CLASS_SCORE[task]}/{label}") for label in labels]
 
 

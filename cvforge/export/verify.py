@@ -11,6 +11,7 @@ import numpy.typing as npt
 
 from cvforge.errors import ExportBudgetError
 from cvforge.evaluation import LabelledImages, Metric, PredictsImages, evaluate, spread_indices
+from cvforge.export.advice import conversion_advice, metric_advice
 from cvforge.export.agreement.agreement import Agreement
 from cvforge.export.agreement.comparison import ComparingPredictor
 from cvforge.export.budget import within_budget
@@ -25,19 +26,6 @@ from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.types import Prediction
 
 CLASSES_SHOWN = 5
-_CONVERSION_ADVICE = (
-    "The conversion itself is wrong or an operator differs: compare the rows of the other format, simplify the operator "
-    "that the worst output depends on, and report it"
-)
-_HALF_ADVICE = (
-    "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight decay, "
-    "or accept the loss with export.metric_budget.fp16=VALUE"
-)
-_INT8_ADVICE = (
-    "{floats} went back to float and that was not enough: measure the ranges on more images (export.calibration_images), "
-    "allow more float layers (export.max_float_layers), export fp16, or accept the loss with "
-    "export.metric_budget.int8=VALUE"
-)
 
 
 @dataclass(frozen=True)
@@ -212,17 +200,15 @@ def require_budget(
             continue
         if model.precision == "fp32":
             wrong_conversions.add(model.format)
-        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
+        advice = conversion_advice() if model.format in wrong_conversions else _metric_advice(verdict)
         problems += [f"{model.path}:", *(f"  {line}" for line in [*found, *_changes(verdict), advice])]
     if problems:
         raise ExportBudgetError("\n".join([f"export over budget; no {made} was written", *problems]))
 
 
-def _advice(verdict: Verdict) -> str:
-    if verdict.model.precision != "int8":
-        return _HALF_ADVICE
-    count = len(verdict.float_layers)
-    return _INT8_ADVICE.format(floats=f"{count} layer{'' if count == 1 else 's'}" if count else "no layer")
+def _metric_advice(verdict: Verdict) -> str:
+    explained = verdict.agreement is not None and verdict.agreement.hint() is not None
+    return metric_advice(verdict.model.precision, float_layers=len(verdict.float_layers), explained=explained)
 
 
 def _changes(verdict: Verdict) -> list[str]:

@@ -7,10 +7,12 @@ import pytest
 import torch
 
 from cvforge.errors import ExportBudgetError
+from cvforge.export.agreement.classes import ClassAgreement, ClassCounter
 from cvforge.export.latency import median_latency_ms
 from cvforge.export.parity import relative_errors
 from cvforge.export.verify import Reference, Verdict, class_losses, require_budget
 from cvforge_edge.manifest import ModelFile
+from cvforge_edge.types import ClassScores
 
 BUDGET = {"fp32": 0.01, "fp16": 0.02}
 TOLERANCE = {"fp32": 1e-3, "fp16": 2e-2}
@@ -21,8 +23,8 @@ def verdict(metrics: dict[str, float], *, precision: str = "fp32", error: float 
     return Verdict(model, {"scores": error}, metrics, **changes)  # type: ignore[arg-type]
 
 
-def check(*verdicts: Verdict, expected: dict[str, float]) -> None:
-    reference = Reference([], [], expected, "map", 1.0)
+def check(*verdicts: Verdict, expected: dict[str, float], primary: str = "map") -> None:
+    reference = Reference([], [], expected, primary, 1.0)
     require_budget(verdicts, reference, metric_budget=BUDGET, tensor_tolerance=TOLERANCE)
 
 
@@ -58,6 +60,27 @@ def test_half_precision_is_blamed_only_where_the_single_precision_file_is_right(
     message = str(caught.value)
     assert "model_fp32.onnx" not in message
     assert "accept the loss with export.metric_budget.fp16=VALUE" in message
+
+
+def agreement(expected: float, found: float) -> ClassAgreement:
+    """Of one picture of two classes, whose first has these probabilities in the checkpoint and in the file."""
+    counter = ClassCounter(("skirt", "shorts"))
+    counter.add(*(ClassScores(np.array([p, 1 - p], np.float32)) for p in (expected, found)))
+    return counter.agreement()
+
+
+def test_half_precision_is_not_blamed_where_undecided_pictures_turned() -> None:
+    expected = {"top1": 1.0, "recall/skirt": 1.0, "recall/shorts": 0.5}
+    metrics = {"top1": 0.9, "recall/skirt": 0.75, "recall/shorts": 0.5}
+    for probability, blamed in ((0.52, False), (0.9, True)):
+        changed = verdict(metrics, precision="fp16", agreement=agreement(probability, 0.4))
+        with pytest.raises(ExportBudgetError) as caught:
+            check(changed, expected=expected, primary="top1")
+        message = str(caught.value)
+        assert "classes that lost most: skirt -0.2500" in message
+        assert "accept the loss with export.metric_budget.fp16=VALUE" in message
+        assert ("most changed images were nearly undecided" not in message) == blamed
+        assert ("weight decay" in message) == ("do not survive half precision" in message) == blamed
 
 
 def test_a_file_of_the_right_score_but_wrong_tensors_is_over_budget() -> None:
