@@ -16,6 +16,15 @@ _INT8 = (
     "allow more float layers (export.max_float_layers), export fp16, or accept the loss with "
     "export.metric_budget.int8=VALUE"
 )
+_PARITY = {
+    "fp16": "Half-precision weights change this output more than they usually do: export fp32 only (--precision fp32)",
+    "int8": (
+        "Int8 changes this output so much that it is hardly the same network: measure the ranges on more images "
+        "(export.calibration_images), or export fp16"
+    ),
+}
+_PARITY_HOLDS = "; the score holds, and if it counts more, accept this with the key above, .{precision}=VALUE"
+_PARITY_LOST = "; a metric budget does not help here"
 
 
 def conversion_advice() -> str:
@@ -35,3 +44,13 @@ def metric_advice(precision: str, *, float_layers: int, explained: bool) -> str:
         floats = f"{float_layers} layer{'' if float_layers == 1 else 's'}" if float_layers else "no layer"
         return _INT8.format(floats=floats)
     return _HALF_ROUNDING if explained else _HALF
+
+
+def parity_advice(precision: str, *, score_holds: bool) -> str:
+    """For a file whose raw outputs are too far from the checkpoint's though those of the fp32 one of its format are not.
+
+    Args:
+        precision: `fp16` or `int8`.
+        score_holds: whether its score is within budget, or nothing was scored.
+    """
+    return _PARITY[precision] + (_PARITY_HOLDS.format(precision=precision) if score_holds else _PARITY_LOST)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cvforge.export.bundle import MODEL_CARD_NAME, ExportReport
+from cvforge.export.bundle import MODEL_CARD_NAME
 from cvforge.export.html_page import Section, bullets, link, page, paragraph, picture, table
 from cvforge.export.int8_files import Int8File
+from cvforge.export.judged_by import LIMITS_MEANING, changes_text, limit_rows, loosened
 from cvforge.export.measurements import Measurements, measurements_path
 from cvforge.export.model_card import IMPORTED
+from cvforge.export.report import ExportReport
 from cvforge.export.score_tables import (
     CLASS_SCORE,
     CLASSES_SHOWN,
@@ -71,6 +73,7 @@ def report_page(report: ExportReport, measured: Measurements, *, plot: bytes | N
     sections = [
         *_picture_section(plot),
         Section("scores", "Scores", tuple(_scores(report))),
+        Section("judged", "Judged by", tuple(_judged_by(report))),
         Section("agreement", "Agreement with the " + _subject(report), tuple(_agreement(report))),
         Section("costs", "Costs on this machine", tuple(_costs(report, measured))),
         *_int8_sections(report.int8),
@@ -110,9 +113,22 @@ def _scores(report: ExportReport) -> list[str]:
     columns = [(CHECKPOINT, reference.metrics), *((v.model.path, v.metrics) for v in report.verdicts)]
     rows = [(subject, *(_score(values.get(name)) for name in others)) for subject, values in columns]
     return [
-        paragraph(f"{primary} on split {split}{level}. Errors are fractions of the output's range."),
+        paragraph(
+            f"{primary} on split {split}{level}. Errors are fractions of the output's range, those of a box times its score."
+        ),
         table(header, file_rows(report.verdicts, reference)),
         *([paragraph("Other scores:"), table(("file", *others), rows)] if others else []),
+    ]
+
+
+def _judged_by(report: ExportReport) -> list[str]:
+    plan = report.plan
+    header, *rows = limit_rows(plan)
+    return [
+        paragraph(f"A file that goes beyond one of these limits is in no bundle; {LIMITS_MEANING}"),
+        table(header, rows),
+        *(paragraph(line.replace("`", "")) for line in loosened(plan)),
+        paragraph(changes_text(plan.provenance), quiet=True),
     ]
 
 
