@@ -54,7 +54,7 @@ def test_every_image_is_scored_once_and_progress_is_told_after_each() -> None:
     told: list[tuple[int, int]] = []
     model = AlwaysRightButFor({1})
     scores = evaluate(model, Numbers(4), metric(), progress=lambda done, total: told.append((done, total)))
-    assert scores == {"top1": 0.75}
+    assert scores["top1"] == 0.75
     assert model.seen == [0, 1, 2, 3]
     assert told == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
@@ -62,7 +62,7 @@ def test_every_image_is_scored_once_and_progress_is_told_after_each() -> None:
 def test_a_metric_with_an_earlier_score_starts_anew() -> None:
     reused = metric()
     evaluate(AlwaysRightButFor({0, 1, 2, 3}), Numbers(4), reused)
-    assert evaluate(AlwaysRightButFor(set()), Numbers(2), reused) == {"top1": 1.0}
+    assert evaluate(AlwaysRightButFor(set()), Numbers(2), reused)["top1"] == 1.0
 
 
 def test_a_limit_spreads_over_the_whole_set() -> None:

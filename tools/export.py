@@ -33,10 +33,12 @@ COMMANDS = {
 EXAMPLES = """\
 what happens:
   1. the network is traced once and converted; normalisation and box decoding go into the graph
-  2. raw outputs of each file are compared with PyTorch on real validation images
+  2. raw outputs of each file are compared with PyTorch on real validation images: their noise (export.tensor_tolerance) and
+     their worst value (export.tensor_peak)
   3. each file is scored on the validation set by the code that runs on the device, and what it reports there is compared with
      what the checkpoint reports: boxes found again, their overlap and scores; or classes; or pixels
-  4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, nothing written
+  4. a file that loses more than its budget (export.metric_budget in the config) stops the export: exit code 3, no bundle; the
+     tables are shown and FOLDER.failed.json holds every measurement
   5. int8 files are made of the fp32 ones: ranges are measured on training images, and while a file loses more than its budget
      the layers with the most noise go back to float, one by one
   6. the bundle is written: manifest.json, model files, golden/ (real images with expected outputs), model_card.md;
@@ -88,7 +90,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         advice = f"; did you mean {near[0]}?" if near else ""
         parser.error(f"found {words[0]!r}, accepted --run RUN, or one of {', '.join(COMMANDS)}{advice}")
     arguments = parser.parse_intermixed_args(words)
-    from cvforge.commands.export import ExportRequest, export_run, parse_names, print_report
+    from cvforge.commands.export import ExportRequest, export_run, parse_names
+    from cvforge.commands.export_report import print_report
 
     report, beside = export_run(
         ExportRequest(

@@ -9,30 +9,32 @@ from importlib import metadata
 from pathlib import Path
 
 import numpy as np
-from rich.table import Table
 
 import cvforge
+from cvforge.commands.export_report import evidence_of_refusal
 from cvforge.commands.keys import open_keys
 from cvforge.commands.model import matching_dataset, require_run, run_config
-from cvforge.commands.terminal import rows_table, stage_bars, stdout_console
+from cvforge.commands.terminal import stage_bars
 from cvforge.config import build
+from cvforge.config.load import load_resolved
 from cvforge.config.schema import Config
 from cvforge.environment import REPOSITORY, git_state
 from cvforge.errors import ConfigError
 from cvforge.evaluation import spread_indices
 from cvforge.export.beside import Beside, write_beside
-from cvforge.export.bundle import ExportReport, write_bundle
+from cvforge.export.bundle import write_bundle
 from cvforge.export.calibration import calibration_inputs
 from cvforge.export.embedding import embedding_layer
 from cvforge.export.folder import check_target
 from cvforge.export.formats import INT8
-from cvforge.export.model_card import DATA_FINGERPRINTS, IMPORTED
+from cvforge.export.judged_by import OVERRIDES, config_limits, recorded_overrides
+from cvforge.export.model_card import DATA_FINGERPRINTS
 from cvforge.export.plan import ExportPlan
-from cvforge.export.score_tables import agreement_rows, comparison_rows, file_rows
+from cvforge.export.report import ExportReport
 from cvforge.export.source import Source, network_source
 from cvforge.export.verify import Scoring
 from cvforge.runs import Run
-from cvforge_edge.benchmark.table import cost_header, cost_rows
+from cvforge_edge.bundle import file_sha256
 from cvforge_edge.manifest import name_problems
 from cvforge_edge.types import Task
 
@@ -118,7 +120,7 @@ def export_run(request: ExportRequest) -> tuple[ExportReport, Beside]:
     target = bundle_target(request.name or config.run.name, request.output, replace_existing=request.force)
     keys = open_keys(request.keys)  # before hours of work
     prepared = prepare_export(run, config, request)
-    with stage_bars() as stages:
+    with evidence_of_refusal(), stage_bars() as stages:
         report = write_bundle(
             prepared.source,
             prepared.scoring,
@@ -153,16 +155,18 @@ def prepare_export(run: Run, config: Config, request: ExportRequest) -> RunExpor
         precisions=tuple(config.export.precisions) if request.precisions is None else request.precisions,
         metric_budget=config.export.metric_budget,
         tensor_tolerance=config.export.tensor_tolerance,
+        tensor_peak=config.export.tensor_peak,
         golden_images=config.export.golden_images,
         split=SPLIT if scored == len(dataset) else f"{SPLIT}, {scored} of {len(dataset)} images",
         data_fingerprint=dataset.fingerprint(),
         run_id=run.dir.name,
-        provenance=_provenance(run, config, request.checkpoint),
+        provenance=_provenance(run, config, request),
         max_float_layers=config.export.max_float_layers,
         intended_use=config.export.intended_use,
         version=request.model_version,
         batch=config.export.batch or request.batch,
         embedding=embedding,
+        config_limits=config_limits(load_resolved(run.config).export),
     )
     scoring = Scoring(
         dataset, build.build_metric(config, run.labels), build.build_evaluation_postprocess(config), request.limit
@@ -178,16 +182,6 @@ def _calibration(config: Config, plan: ExportPlan) -> list[np.ndarray]:
     return calibration_inputs(dataset, plan.preprocess, config.export.calibration_images)
 
 
-def int8_lines(report: ExportReport) -> list[str]:
-    """One sentence for each int8 file: which layers stayed in float, and what every trial lost."""
-    lines = []
-    for file in report.int8:
-        losses = ", ".join(f"{trial.loss:+.4f}" for trial in file.search.trials)
-        kept = ", ".join(file.search.float_layers) or "none"
-        lines.append(f"{file.verdict.model.path}: layers back in float: {kept} (lost {losses})")
-    return lines
-
-
 def bundle_target(name: str, output: Path | None, *, replace_existing: bool) -> Path:
     """The absolute folder of a bundle: `output`, or `bundles/<name>`.
 
@@ -199,48 +193,6 @@ def bundle_target(name: str, output: Path | None, *, replace_existing: bool) -> 
     target = (output or Path("bundles") / name).resolve()
     check_target(target, replace=replace_existing)
     return target
-
-
-def print_report(report: ExportReport, beside: Beside) -> None:
-    """Show what was written, what was measured, and what to do next."""
-    folder = _shown_path(report.folder)
-    stdout_console().print(report_table(report))
-    stdout_console().print(agreement_table(report))
-    if beside.measured.files:
-        stdout_console().print(cost_table(report, beside))
-    for line in int8_lines(report):
-        print(line)
-    print(f"bundle: {folder}")
-    print(f"report: {_shown_path(beside.report)}")
-    print(f"next:   python deploy/edge/run_camera.py --bundle {folder} --self-test")
-
-
-def report_table(report: ExportReport) -> Table:
-    """One row for the checkpoint and for each file: score, difference, size, worst error of a raw output."""
-    reference, primary = report.reference, report.reference.primary
-    if primary is None:
-        title = f"compared on {len(reference.inputs_u8)} images, not scored"
-        return rows_table(title, (report.manifest.name, "MB", "output error"), comparison_rows(report.verdicts))
-    columns = (report.manifest.name, primary, "difference", "MB", "output error")
-    level = "" if reference.interval is None else f" with {reference.interval.level:.0%} intervals"
-    rows = file_rows(report.verdicts, reference, first=_reference_name(report))
-    return rows_table(f"{primary} on {report.manifest.metrics[0].split}{level}", columns, rows)
-
-
-def cost_table(report: ExportReport, beside: Beside) -> Table:
-    """One row for the checkpoint and for each file: latency, memory and cold start on this machine."""
-    costs = beside.measured.files
-    header = cost_header(costs)
-    checkpoint = (_reference_name(report), f"{beside.measured.checkpoint_latency_ms:.1f}", *[""] * (len(header) - 1))
-    title = f"on {beside.measured.machine}: p50 of the network, p95 in brackets"
-    return rows_table(title, ("", *header), [checkpoint, *cost_rows(costs)])
-
-
-def agreement_table(report: ExportReport) -> Table:
-    """One row for each file: how far what it reports is what the checkpoint reports."""
-    (_, *columns), *rows = agreement_rows(report.verdicts)
-    title = f"agreement with {_reference_name(report)}"
-    return rows_table(title, (report.manifest.name, *columns), rows)
 
 
 def tool_provenance() -> dict[str, object]:
@@ -255,23 +207,17 @@ def tool_provenance() -> dict[str, object]:
     }
 
 
-def _provenance(run: Run, config: Config, checkpoint: str) -> dict[str, object]:
+def _provenance(run: Run, config: Config, request: ExportRequest) -> dict[str, object]:
     """Where the bundle of a run comes from."""
     return {
         **tool_provenance(),
         "config": config.run.name,
         "config_sha256": hashlib.sha256(run.config.read_bytes()).hexdigest(),
-        "checkpoint": Path(checkpoint).name,
+        "checkpoint": Path(request.checkpoint).name,
+        "checkpoint_sha256": file_sha256(build.checkpoint_path(run, request.checkpoint)),
+        OVERRIDES: recorded_overrides(request.overrides),
         DATA_FINGERPRINTS: run.fingerprints,
     }
-
-
-def _shown_path(path: Path) -> Path:
-    return path.relative_to(Path.cwd()) if path.is_relative_to(Path.cwd()) else path
-
-
-def _reference_name(report: ExportReport) -> str:
-    return "the imported file" if IMPORTED in report.manifest.provenance else "checkpoint (PyTorch)"
 
 
 def _version(package: str) -> str | None:

@@ -28,6 +28,8 @@ examples:
   python tools/export.py import --onnx FastestDet.onnx --kind fastestdet --labels annotations/instances_val2017.json \\
       --config det_coco.yaml data.root=/data/coco
   python tools/export.py import --onnx yolo.onnx --kind ultralytics --labels names.txt --images photos/
+  python tools/export.py import --onnx yolo.onnx --kind ultralytics --labels names.txt --images photos/ --precision fp32,fp16 \\
+      export.tensor_tolerance.fp16=0.05
   python tools/export.py import --onnx net.onnx --kind logits --labels cat,dog --images photos/ \\
       --mean 0.485,0.456,0.406 --std 0.229,0.224,0.225
   python tools/export.py import --onnx ssdlite.onnx --kind torchvision --labels names.txt --label-ids 1-11,13-25 --images photos/
@@ -45,7 +47,7 @@ exit codes:
 def main(argv: Sequence[str]) -> int:
     """Parse the command line and make the bundle."""
     arguments = _parser().parse_intermixed_args(argv)
-    from cvforge.commands.export import print_report
+    from cvforge.commands.export_report import print_report
     from cvforge.commands.import_onnx import ImportRequest, import_onnx
 
     print_report(*import_onnx(ImportRequest(**vars(arguments))))
@@ -58,7 +60,7 @@ def _parser() -> argparse.ArgumentParser:
     kinds = "\n".join(f"  {name:<12} {head.summary}; outputs {head.expected}" for name, head in HEADS.items())
     parser = argparse.ArgumentParser(
         prog="export.py import",
-        usage="%(prog)s --onnx FILE --kind KIND --labels LABELS (--images FOLDER | --config NAME key=value ...) [options]",
+        usage="%(prog)s --onnx FILE --kind KIND --labels LABELS (--images FOLDER | --config NAME) [options] [key=value ...]",
         description=__doc__,
         epilog=EXAMPLES.replace("KINDS", kinds),
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -74,7 +76,8 @@ def _parser() -> argparse.ArgumentParser:
     )
     _add_output_options(parser.add_argument_group("its outputs (default: as its kind usually does)"))
     _add_bundle_options(parser.add_argument_group("the bundle"))
-    add("overrides", nargs="*", metavar="key=value", help="changes to the config, for instance data.root=/data/coco")
+    changes = "changes to the config, for instance data.root=/data/coco; with --images of export.* only"
+    add("overrides", nargs="*", metavar="key=value", help=changes)
     return parser
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvforge.commands.export import SPLIT, bundle_target, tool_provenance
+from cvforge.commands.export_report import evidence_of_refusal
 from cvforge.commands.import_card import card_sections, import_provenance
 from cvforge.commands.import_options import read_labels
 from cvforge.commands.keys import open_keys
@@ -17,20 +18,23 @@ from cvforge.commands.terminal import stage_bars
 from cvforge.config import build
 from cvforge.config.load import load
 from cvforge.config.schema import Config, ExportSection
+from cvforge.config.section import export_section
 from cvforge.data.unlabelled import UnlabelledImages
 from cvforge.errors import ConfigError, ExportError
 from cvforge.evaluation import spread_indices
 from cvforge.export.beside import Beside, write_beside
-from cvforge.export.bundle import ExportReport, write_bundle
+from cvforge.export.bundle import write_bundle
 from cvforge.export.compose import Import, Normalisation, compose
 from cvforge.export.formats import FLOAT_PRECISIONS
 from cvforge.export.heads.head import DecodeSpec, Head
 from cvforge.export.heads.table import HEADS
+from cvforge.export.judged_by import OVERRIDES, recorded_overrides
 from cvforge.export.model_card import IMPORTED
 from cvforge.export.onnx import write_onnx_model
 from cvforge.export.original import ImageInput, Original, choose_outputs, read_original, shown
 from cvforge.export.original_backend import OriginalBackend
 from cvforge.export.plan import ExportPlan
+from cvforge.export.report import ExportReport
 from cvforge.export.source import Source, file_name
 from cvforge.export.stages import Stages
 from cvforge.export.verify import Scoring
@@ -110,8 +114,8 @@ def import_onnx(request: ImportRequest) -> tuple[ExportReport, Beside]:
         raise ConfigError(
             "give --images FOLDER (outputs are compared) or --config NAME data.root=... (and scored), not both"
         )
-    if request.images is not None and (request.overrides or request.limit):
-        raise ConfigError("--limit and key=value belong to --config; with --images there is nothing to score")
+    if request.images is not None and request.limit:
+        raise ConfigError("--limit belongs to --config; with --images there is nothing to score")
     unknown = [precision for precision in request.precisions if precision not in FLOAT_PRECISIONS]
     if unknown:
         raise ConfigError(f"--precision: found {', '.join(unknown)}; an import accepts {', '.join(FLOAT_PRECISIONS)}")
@@ -122,15 +126,17 @@ def import_onnx(request: ImportRequest) -> tuple[ExportReport, Beside]:
     head = HEADS[request.kind]
     what = _import(request, head, labels=labels)
     config = load(request.config, list(request.overrides)) if request.config is not None else None
+    section = export_section(request.overrides) if config is None else config.export
     postprocess = _postprocess(request, head)
     scoring = _scoring(config, request, head=head, labels=labels, postprocess=postprocess)
-    plan = _plan(what, scoring, request, labels=labels, name=name, config=config, postprocess=postprocess)
+    sections = card_sections(what, kind=request.kind, config=config)
+    plan = _plan(what, scoring, request, labels=labels, name=name, section=section, postprocess=postprocess)
+    plan = replace(plan, card_sections=sections)
     source = Source(OriginalBackend(what), partial(_write, what))
-    with stage_bars() as stages:
+    with evidence_of_refusal(), stage_bars() as stages:
         report = write_bundle(
             source, scoring, plan, target=target, replace_existing=request.force, stages=stages, keys=keys
         )
-        section = config.export if config is not None else ExportSection()
         measure = section.measure if request.measure is None else request.measure
         return report, write_beside(report, measure=measure, stages=stages)
 
@@ -234,13 +240,12 @@ def _plan(
     *,
     labels: tuple[str, ...],
     name: str,
-    config: Config | None,
+    section: ExportSection,
     postprocess: PostprocessSpec,
 ) -> ExportPlan:
     dataset: Any = scoring.dataset
     total, scored = len(dataset), len(spread_indices(len(dataset), scoring.limit))
-    section = config.export if config is not None else ExportSection()
-    split = "images without truth" if config is None else SPLIT
+    split = "images without truth" if request.config is None else SPLIT
     return ExportPlan(
         name=name,
         task=what.head.task,
@@ -256,12 +261,16 @@ def _plan(
         precisions=request.precisions,
         metric_budget=section.metric_budget,
         tensor_tolerance=section.tensor_tolerance,
+        tensor_peak=section.tensor_peak,
         golden_images=section.golden_images,
         split=split if scored == total else f"{split}, {scored} of {total} images",
         data_fingerprint=dataset.fingerprint(),
         run_id=IMPORTED,
-        provenance={**tool_provenance(), IMPORTED: import_provenance(what, kind=request.kind)},
-        card_sections=card_sections(what, kind=request.kind, config=config),
+        provenance={
+            **tool_provenance(),
+            IMPORTED: import_provenance(what, kind=request.kind),
+            OVERRIDES: recorded_overrides(request.overrides),
+        },
         intended_use=section.intended_use,
         version=request.model_version,
     )

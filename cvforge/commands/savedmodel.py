@@ -43,7 +43,8 @@ exit codes:
 def main(argv: Sequence[str]) -> int:
     """Parse the command line, write the SavedModel, and say what was measured."""
     arguments = _parser().parse_intermixed_args(argv)
-    from cvforge.commands.export import SECTIONS, ExportRequest, agreement_table, prepare_export, report_table
+    from cvforge.commands.export import SECTIONS, ExportRequest, prepare_export
+    from cvforge.commands.export_report import agreement_table, report_table
     from cvforge.commands.model import require_run, run_config
     from cvforge.commands.terminal import stage_bars, stdout_console
     from cvforge.errors import ConfigError

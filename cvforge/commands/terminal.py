@@ -10,6 +10,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, SpinnerColumn
 from rich.table import Table
 
 WIDTH_WITHOUT_TERMINAL = 120
+CLASSES_SHOWN = 100
 
 
 def stderr_console() -> Console:
@@ -68,16 +69,20 @@ def stage_bars() -> Iterator[StageBars]:
 
 
 def metric_table(metrics: Mapping[str, float]) -> Table:
-    """Overall metrics first, then those named `<metric>/<class>` under a line."""
+    """Overall metrics first, then those named `<metric>/<class>` under a line: the 100 lowest of more than 100."""
     table = Table(highlight=False)
     table.add_column("metric")
     table.add_column("value", justify="right")
     overall = [name for name in metrics if "/" not in name]
     for name in overall:
         table.add_row(name, f"{metrics[name]:.4f}", end_section=name == overall[-1])
-    for name in metrics:
-        if "/" in name:
+    of_classes = [name for name in metrics if "/" in name]
+    lowest = set(sorted(of_classes, key=lambda name: metrics[name])[:CLASSES_SHOWN])
+    for name in of_classes:
+        if name in lowest:
             table.add_row(name, f"{metrics[name]:.4f}")
+    if len(of_classes) > CLASSES_SHOWN:
+        table.caption = f"the {CLASSES_SHOWN} lowest of {len(of_classes)} classes"
     return table
 
 

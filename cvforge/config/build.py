@@ -136,12 +136,21 @@ def load_net(run: Run, which: str = "best", *, config: Config | None = None) -> 
     """
     files = importlib.import_module(CHECKPOINT)
     config = config or load_resolved(run.config)
-    path = Path(which) if which.endswith(".ckpt") else run.checkpoint(which)
+    path = checkpoint_path(run, which)
     net = build_net(config, pretrained=False)
     state = files.net_state(files.read_checkpoint(path, task=config.task, labels=run.labels))
     files.check_fits(net, state, where=str(path))
     net.load_state_dict(state)
     return net.eval()
+
+
+def checkpoint_path(run: Run, which: str) -> Path:
+    """Where a checkpoint lies: `best`, `last`, or a path.
+
+    Raises:
+        CheckpointError: the run has no such checkpoint.
+    """
+    return Path(which) if which.endswith(".ckpt") else run.checkpoint(which)
 
 
 def run_dir(config: Config) -> Path | None:

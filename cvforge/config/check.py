@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cvforge.config.problems import Problems, suggestion
-from cvforge.config.schema import CACHES, OPTIMISERS, SCHEDULES, Config
+from cvforge.config.schema import CACHES, OPTIMISERS, SCHEDULES, Config, ExportSection
 from cvforge.config.targets import check_targets, parameters
 from cvforge.config.typed import UNKNOWN, to_dataclass
 from cvforge_edge.errors import SpecError
@@ -122,6 +122,14 @@ def check(raw: dict[str, Any], problems: Problems, *, require_data: bool) -> Con
     return config
 
 
+def check_export_section(raw: dict[str, Any], problems: Problems) -> ExportSection:
+    """Hold the section `export` alone against the schema and the tables above; `raw` has no other."""
+    section: ExportSection = to_dataclass(raw["export"], ExportSection, key="export", problems=problems)
+    _check_tables(raw, problems)
+    _check_export(raw, problems)
+    return section
+
+
 def _check_tables(raw: dict[str, Any], problems: Problems) -> None:
     for key, accepted in CHOICES.items():
         value = _get(raw, key)
@@ -180,7 +188,7 @@ def _check_devices(raw: dict[str, Any], problems: Problems) -> None:
 
 def _check_export(raw: dict[str, Any], problems: Problems) -> None:
     precisions = _get(raw, "export.precisions")
-    for table in ("export.metric_budget", "export.tensor_tolerance"):
+    for table in ("export.metric_budget", "export.tensor_tolerance", "export.tensor_peak"):
         values = _get(raw, table)
         if not isinstance(values, dict):
             continue

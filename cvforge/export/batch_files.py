@@ -13,7 +13,7 @@ import numpy.typing as npt
 from cvforge.export.formats import BATCH_FORMAT, FORMATS, INT8
 from cvforge.export.int8_files import Int8File
 from cvforge.export.judge import Judge
-from cvforge.export.parity import RawOutputs, relative_errors
+from cvforge.export.parity import RawOutputs, output_noise, relative_errors
 from cvforge.export.source import file_name, float_path, float_precisions
 from cvforge.export.verify import Reference, Verdict
 from cvforge.export.verify import judge as judge_file
@@ -92,15 +92,20 @@ def _verdict(judge: Judge, precision: str) -> Verdict:
         if verdict.failure is not None:
             return verdict
         try:
-            errors = [batch_errors(reference, predictor, images=n) for n in (1, len(reference.inputs_u8))]
+            runs = [batch_rows(reference, predictor, images=n) for n in (1, len(reference.inputs_u8))]
         except BackendError as error:
             return replace(verdict, failure=str(error))
-    parity = {role: max(worst, *(one[role] for one in errors)) for role, worst in verdict.parity.items()}
-    return replace(verdict, parity=parity)
+    errors = [relative_errors(reference.raw_outputs, rows) for rows in runs]
+    noises = [output_noise(reference.raw_outputs, rows) for rows in runs]
+    return replace(verdict, parity=_highest(verdict.parity, *errors), noise=_highest(verdict.noise, *noises))
 
 
-def batch_errors(reference: Reference, predictor: Predictor, *, images: int) -> dict[str, float]:
-    """The worst error of each output over all inputs, run with `images` of them at a time; see `relative_errors`.
+def _highest(*measured: Mapping[str, float]) -> dict[str, float]:
+    return {role: max(one[role] for one in measured) for role in measured[0]}
+
+
+def batch_rows(reference: Reference, predictor: Predictor, *, images: int) -> list[RawOutputs]:
+    """Raw outputs by role of each input of the reference, run with `images` of them at a time.
 
     Raises:
         BackendError: the model does not take so many.
@@ -110,7 +115,7 @@ def batch_errors(reference: Reference, predictor: Predictor, *, images: int) -> 
         inputs_u8 = np.stack(reference.inputs_u8[start : start + images])
         tensors = predictor.backend.run(inputs_u8)
         rows += [_row(tensors, predictor.manifest.outputs, number) for number in range(len(inputs_u8))]
-    return relative_errors(reference.raw_outputs, rows)
+    return rows
 
 
 def _row(tensors: Mapping[str, npt.NDArray[Any]], names: Mapping[str, str], number: int) -> dict[str, npt.NDArray[Any]]:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from cvforge.errors import StorageError
-from cvforge.export.bundle import ExportReport
+from cvforge.export.failed import failed_path
 from cvforge.export.int8_files import int8_measurements
 from cvforge.export.measurements import Measurements, measurements_path, read_measurements, write_measurements
 from cvforge.export.pareto import candidates
 from cvforge.export.pareto_plot import draw_pareto
+from cvforge.export.report import ExportReport
 from cvforge.export.report_page import report_page
 from cvforge.export.stages import Stages
 from cvforge.export.whole_file import write_whole
@@ -57,8 +58,9 @@ def plot_path(bundle: Path) -> Path:
 def write_beside(report: ExportReport, *, measure: bool, stages: Stages) -> Beside:
     """Measure the files of a finished bundle on this machine, and write what lies beside it.
 
-    What lay there of an earlier bundle of the same name goes first, so that an interruption leaves no page of another
-    bundle. A file that cannot be measured is no error: the log, the measurements and the page say why.
+    What lay there of an earlier bundle of the same name, or of an export that was refused, goes first, so that an
+    interruption leaves no page of another bundle. A file that cannot be measured is no error: the log, the measurements and
+    the page say why.
 
     Args:
         report: of the export; its bundle has its name.
@@ -69,7 +71,7 @@ def write_beside(report: ExportReport, *, measure: bool, stages: Stages) -> Besi
         StorageError: something cannot be written; the bundle is complete.
     """
     folder = report.folder
-    _remove([measurements_path(folder), plot_path(folder), report_path(folder)])
+    _remove([measurements_path(folder), plot_path(folder), report_path(folder), failed_path(folder)])
     try:
         costs = _measure(folder, stages) if measure else {}
     except KeyboardInterrupt:

@@ -3,52 +3,36 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 
+from cvforge.errors import ExportBudgetError
 from cvforge.export.batch_files import judge_batch_files
 from cvforge.export.checkpoint import measure_checkpoint
+from cvforge.export.failed import refused
 from cvforge.export.folder import scratch_folder, whole_folder
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.golden import choose_golden
 from cvforge.export.int8_files import Int8File, int8_provenance, make_int8
 from cvforge.export.judge import Judge
+from cvforge.export.judged_by import JUDGED_BY, judged_by
 from cvforge.export.model_card import model_card
 from cvforge.export.plan import ExportPlan
+from cvforge.export.report import ExportReport, metric_entry
 from cvforge.export.sign import SigningKey, sign_bundle
 from cvforge.export.source import Source, float_precisions
 from cvforge.export.stages import Stages
 from cvforge.export.verify import Reference, Scoring, Verdict, require_budget
 from cvforge_edge.bundle import describe_file, open_bundle, open_bundle_to_sign
 from cvforge_edge.golden import GOLDEN_FOLDER, write_golden
-from cvforge_edge.interval import ScoreInterval
-from cvforge_edge.manifest import CHECKPOINT, Manifest, MetricEntry, write_manifest
+from cvforge_edge.manifest import CHECKPOINT, Manifest, write_manifest
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.selftest import run_self_test
 
 MODEL_CARD_NAME = "model_card.md"
-
-
-@dataclass(frozen=True)
-class ExportReport:
-    """A bundle that was written, and what was measured on the way.
-
-    Attributes:
-        folder: of the bundle.
-        manifest: of the bundle.
-        reference: the checkpoint.
-        verdicts: one a model file.
-        int8: how the int8 files were found, one a format.
-    """
-
-    folder: Path
-    manifest: Manifest
-    reference: Reference
-    verdicts: tuple[Verdict, ...]
-    int8: tuple[Int8File, ...] = ()
 
 
 def write_bundle(
@@ -77,7 +61,7 @@ def write_bundle(
 
     Raises:
         ExportError: the network cannot be converted.
-        ExportBudgetError: a file loses more than it may.
+        RefusedExportError: a file loses more than it may, or its golden vectors would; holds what was measured.
         RunExistsError, ConfigError, StorageError: the folder is taken or cannot be written.
     """
     with (
@@ -90,10 +74,19 @@ def write_bundle(
             source, scoring, plan, folder=draft, scratch=scratch, stages=stages, calibration=calibration
         )
         reference = judge.reference
-        require_budget(verdicts, reference, metric_budget=plan.metric_budget, tensor_tolerance=plan.tensor_tolerance)
-        stages("golden vectors, model card, self-test")
-        predictors = {verdict.model: stack.enter_context(judge.load(verdict.model)) for verdict in verdicts}
-        items, tolerances = choose_golden(scoring.dataset, checkpoint, predictors, count=plan.golden_images)
+        try:
+            require_budget(
+                verdicts,
+                reference,
+                metric_budget=plan.metric_budget,
+                tensor_tolerance=plan.tensor_tolerance,
+                tensor_peak=plan.tensor_peak,
+            )
+            stages("golden vectors, model card, self-test")
+            predictors = {verdict.model: stack.enter_context(judge.load(verdict.model)) for verdict in verdicts}
+            items, tolerances = choose_golden(scoring.dataset, checkpoint, predictors, count=plan.golden_images)
+        except ExportBudgetError as error:
+            raise refused(error, target, plan, reference=reference, verdicts=verdicts, int8=int8) from error
         golden_files = write_golden(draft / GOLDEN_FOLDER, items, tolerances)
         made = {**plan.provenance, **int8_provenance(int8, len(calibration))}
         manifest = _write_texts(
@@ -105,7 +98,7 @@ def write_bundle(
             run_self_test(open_bundle(draft), backend=runtime, precision=model.precision, batch=model.batch)
         if keys:
             sign_bundle(open_bundle_to_sign(draft), keys, replace=False)
-    return ExportReport(target, manifest, reference, tuple(verdicts), int8)
+    return ExportReport(target, manifest, reference, tuple(verdicts), plan, int8)
 
 
 def write_and_judge(
@@ -162,20 +155,21 @@ def _write_texts(
     draft: Path, plan: ExportPlan, golden_files: Sequence[str], *, reference: Reference, verdicts: Sequence[Verdict]
 ) -> Manifest:
     """The manifest and the model card, which lists what is in the manifest and is listed there itself."""
-    scores = {CHECKPOINT: (reference.metrics, reference.interval)}
-    scores |= {verdict.model.path: (verdict.metrics, verdict.interval) for verdict in verdicts}
+    subjects: dict[str, Verdict | None] = {CHECKPOINT: None, **{verdict.model.path: verdict for verdict in verdicts}}
     draft_manifest = replace(
         plan.manifest(),
         files=tuple(verdict.model for verdict in verdicts),
         metrics=tuple(
-            _entry(subject, values, interval, plan=plan, primary=reference.primary)
-            for subject, (values, interval) in scores.items()
+            metric_entry(subject, plan, reference=reference, verdict=verdict)
+            for subject, verdict in subjects.items()
             if reference.primary is not None
         ),
         reference_statistics=reference.statistics.to_value() if reference.statistics is not None else {},
         provenance={
             **plan.provenance,
+            JUDGED_BY: judged_by(plan),
             "worst_output_error": {verdict.model.path: dict(verdict.parity) for verdict in verdicts},
+            "output_noise": {verdict.model.path: dict(verdict.noise) for verdict in verdicts},
             "agreement": {v.model.path: v.agreement.to_value() for v in verdicts if v.agreement is not None},
         },
     )
@@ -187,17 +181,3 @@ def _write_texts(
     )
     write_manifest(manifest, draft)
     return manifest
-
-
-def _entry(
-    subject: str, values: Mapping[str, float], interval: ScoreInterval | None, *, plan: ExportPlan, primary: str
-) -> MetricEntry:
-    return MetricEntry(
-        subject=subject,
-        split=plan.split,
-        primary=primary,
-        values=dict(values),
-        data_fingerprint=plan.data_fingerprint,
-        run_id=plan.run_id,
-        interval=interval,
-    )

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from cvforge.export.judged_by import LIMITS_MEANING, OVERRIDES, changes_text, limit_rows, loosened
 from cvforge.export.limits import limits
 from cvforge.export.plan import ExportPlan
 from cvforge.export.score_tables import CLASSES_SHOWN, agreement_rows, class_rows, comparison_rows, file_rows
@@ -21,8 +22,8 @@ _USE = {
     Task.SEGMENTATION: "gives every pixel of a picture one of its classes",
 }
 _UNITS = (
-    "Errors are fractions of the output's range. Times depend on the machine and are in the `.measurements.json` beside "
-    "the bundle."
+    "Errors are fractions of the output's range, those of a box times its score. Times depend on the machine and are in the "
+    "`.measurements.json` beside the bundle."
 )
 IMPORTED = "imported"
 """Key of the provenance of a network that CVForge did not train, and the id of the run that it does not have."""
@@ -47,6 +48,7 @@ def model_card(manifest: Manifest, verdicts: Sequence[Verdict], *, reference: Re
         f"Input {width} x {height} pixels (width x height, {manifest.preprocess.resize}).",
         "## Intended use\n\n" + _intended_use(manifest, plan),
         "## Scores\n\n" + _scores(verdicts, reference=reference, plan=plan),
+        "## Judged by\n\n" + _judged_by(plan, reference),
         *_agreement(verdicts),
         *plan.card_sections,
         "## Classes\n\n" + _classes(manifest, reference),
@@ -96,6 +98,18 @@ def _comparison(verdicts: Sequence[Verdict], reference: Reference) -> str:
             f"Not scored: there were {images} images without truth, on which outputs were compared.",
             _table([("file", "MB", "worst output error"), *comparison_rows(verdicts)]),
             _UNITS,
+        ]
+    )
+
+
+def _judged_by(plan: ExportPlan, reference: Reference) -> str:
+    unscored = " Nothing was scored, so only the limits of raw outputs counted." if reference.primary is None else ""
+    return "\n\n".join(
+        [
+            f"A file that goes beyond one of these limits is in no bundle; {LIMITS_MEANING}{unscored}",
+            _table(limit_rows(plan)),
+            *loosened(plan),
+            changes_text(plan.provenance),
         ]
     )
 
@@ -155,7 +169,7 @@ python tools/evaluate.py bundles/{manifest.name} {data}     # {result}
 def _origin(plan: ExportPlan) -> list[str]:
     lines = [f"run: {plan.run_id}"]
     for key, value in plan.provenance.items():
-        if key == DATA_FINGERPRINTS or value is None:
+        if key in (DATA_FINGERPRINTS, OVERRIDES) or value is None:
             continue
         lines.append(f"{key}: {_listed(value) if isinstance(value, Mapping) else value}")
     return lines

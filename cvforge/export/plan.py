@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from cvforge.config.schema import ExportSection
 from cvforge.errors import ConfigError
 from cvforge.export.formats import BATCH_FORMAT, FORMATS, PRECISIONS
 from cvforge.export.wrap import GraphSpec
@@ -28,7 +29,7 @@ class ExportPlan:
         formats: names in `FORMATS`.
         precisions: names in `PRECISIONS`.
         metric_budget: precision -> how much of the primary metric may be lost.
-        tensor_tolerance: precision -> largest error of an output, as a fraction of its range.
+        tensor_tolerance: precision -> how much noise an output may have; see `cvforge.export.parity.output_noise`.
         golden_images: how many images travel in the bundle.
         split: which part of the data the files are scored on.
         data_fingerprint: of that part.
@@ -40,6 +41,9 @@ class ExportPlan:
         intended_use: for what, by whom and where, in the words of the makers; None where they say nothing.
         batch: whether servers get files of their own, which take any number of images at once.
         embedding: layer of the network whose features become the output `embedding`; None for files without.
+        tensor_peak: precision -> largest single error of an output; see `cvforge.export.parity.relative_errors`.
+        config_limits: the limits that the run's own config states, by name and precision, before changes on the command
+            line; empty without a run.
 
     Raises:
         ConfigError: unknown or missing names, or numbers out of range; the message lists every problem.
@@ -65,11 +69,14 @@ class ExportPlan:
     intended_use: str | None = None
     batch: bool = False
     embedding: str | None = None
+    tensor_peak: Mapping[str, float] = field(default_factory=lambda: ExportSection().tensor_peak)
+    config_limits: Mapping[str, Mapping[str, float]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         problems = _name_problems("format", self.formats, tuple(FORMATS))
         problems += _name_problems("precision", self.precisions, PRECISIONS)
-        for key, table in (("metric_budget", self.metric_budget), ("tensor_tolerance", self.tensor_tolerance)):
+        for key in ("metric_budget", "tensor_tolerance", "tensor_peak"):
+            table = getattr(self, key)
             problems += [
                 f"export.{key}.{precision}: found {table.get(precision)!r}, expected a number of at least 0"
                 for precision in self.precisions

@@ -17,7 +17,7 @@ from cvforge_edge.predictor import Predictor
 from cvforge_edge.stats.distribution import Distribution
 from cvforge_edge.stats.embedding import DISTANCE_BINS, EmbeddingStatistics
 from cvforge_edge.stats.statistics import Statistics
-from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, ClassScores, Detections, Prediction
+from cvforge_edge.types import VOID_CLASS_ID, ClassLabel, Detections, Prediction
 
 FOLDS = 10
 
@@ -89,12 +89,10 @@ class ClassEvidence:
     Attributes:
         images: scored images that show the class.
         objects: objects of the class, for detection; else as `images`.
-        hits: images of the class that were given the class, for classification; else 0.
     """
 
     images: npt.NDArray[np.int64]
     objects: npt.NDArray[np.int64]
-    hits: npt.NDArray[np.int64]
 
 
 class EvidenceMetric:
@@ -114,13 +112,13 @@ class EvidenceMetric:
     @property
     def evidence(self) -> ClassEvidence:
         """Of all images taken in since the last reset."""
-        total = sum(self._rows, start=np.zeros((3, self._num_classes), np.int64))
-        return ClassEvidence(images=total[0], objects=total[1], hits=total[2])
+        total = sum(self._rows, start=np.zeros((2, self._num_classes), np.int64))
+        return ClassEvidence(images=total[0], objects=total[1])
 
     def update(self, prediction: Any, truth: Any, image_id: str) -> None:
         """Take in one image."""
         self._metric.update(prediction, truth, image_id)
-        self._rows.append(self._row(prediction, truth))
+        self._rows.append(self._row(truth))
 
     def compute(self) -> dict[str, float]:
         """The scores over all images taken in."""
@@ -131,16 +129,13 @@ class EvidenceMetric:
         self._metric.reset()
         self._rows = []
 
-    def _row(self, prediction: Any, truth: Any) -> npt.NDArray[np.int64]:
+    def _row(self, truth: Any) -> npt.NDArray[np.int64]:
         if isinstance(truth, Detections):
             counted = truth.class_ids if truth.is_crowd is None else truth.class_ids[~truth.is_crowd]
             objects = np.bincount(counted, minlength=self._num_classes)
-            return np.stack([objects > 0, objects, np.zeros_like(objects)]).astype(np.int64)
-        row = np.zeros((3, self._num_classes), np.int64)
+            return np.stack([objects > 0, objects]).astype(np.int64)
         if isinstance(truth, ClassLabel):
-            row[:2, truth.class_id] = 1
-            row[2, truth.class_id] = isinstance(prediction, ClassScores) and prediction.top(1)[0][0] == truth.class_id
-            return row
-        present = np.bincount(truth.class_map.ravel(), minlength=VOID_CLASS_ID + 1)[: self._num_classes] > 0
-        row[:2] = present
-        return row
+            present = np.arange(self._num_classes) == truth.class_id
+        else:
+            present = np.bincount(truth.class_map.ravel(), minlength=VOID_CLASS_ID + 1)[: self._num_classes] > 0
+        return np.stack([present, present]).astype(np.int64)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from cvforge.export.bundle import MODEL_CARD_NAME, ExportReport
+from cvforge.export.bundle import MODEL_CARD_NAME
 from cvforge.export.html_page import Section, bullets, link, page, paragraph, picture, table
 from cvforge.export.int8_files import Int8File
+from cvforge.export.judged_by import LIMITS_MEANING, changes_text, limit_rows, loosened
 from cvforge.export.measurements import Measurements, measurements_path
 from cvforge.export.model_card import IMPORTED
+from cvforge.export.report import ExportReport
 from cvforge.export.score_tables import (
     CLASS_SCORE,
     CLASSES_SHOWN,
@@ -31,6 +33,11 @@ PICTURE_TEXT = (
     "of differences, in the table below, are narrower, since all files are scored on the same pictures. Where such an "
     "interval holds 0, the difference may be chance: take the quicker or smaller file."
 )
+CLASS_MEANING = {
+    Task.CLASSIFICATION: "recall (the share of the pictures of a class that were given the class)",
+    Task.DETECTION: "ap",
+    Task.SEGMENTATION: "iou",
+}
 COST_TEXT = (
     "Each file ran in processes of its own, which took turns, on a golden image of the bundle. Latencies: half of the runs "
     "were faster than the first number, 95 % than the one in brackets. Pipeline: preprocessing, network and postprocessing. "
@@ -66,6 +73,7 @@ def report_page(report: ExportReport, measured: Measurements, *, plot: bytes | N
     sections = [
         *_picture_section(plot),
         Section("scores", "Scores", tuple(_scores(report))),
+        Section("judged", "Judged by", tuple(_judged_by(report))),
         Section("agreement", "Agreement with the " + _subject(report), tuple(_agreement(report))),
         Section("costs", "Costs on this machine", tuple(_costs(report, measured))),
         *_int8_sections(report.int8),
@@ -105,9 +113,22 @@ def _scores(report: ExportReport) -> list[str]:
     columns = [(CHECKPOINT, reference.metrics), *((v.model.path, v.metrics) for v in report.verdicts)]
     rows = [(subject, *(_score(values.get(name)) for name in others)) for subject, values in columns]
     return [
-        paragraph(f"{primary} on split {split}{level}. Errors are fractions of the output's range."),
+        paragraph(
+            f"{primary} on split {split}{level}. Errors are fractions of the output's range, those of a box times its score."
+        ),
         table(header, file_rows(report.verdicts, reference)),
         *([paragraph("Other scores:"), table(("file", *others), rows)] if others else []),
+    ]
+
+
+def _judged_by(report: ExportReport) -> list[str]:
+    plan = report.plan
+    header, *rows = limit_rows(plan)
+    return [
+        paragraph(f"A file that goes beyond one of these limits is in no bundle; {LIMITS_MEANING}"),
+        table(header, rows),
+        *(paragraph(line.replace("`", "")) for line in loosened(plan)),
+        paragraph(changes_text(plan.provenance), quiet=True),
     ]
 
 
@@ -174,24 +195,17 @@ def _int8_sections(files: Sequence[Int8File]) -> list[Section]:
 
 
 def _classes(report: ExportReport) -> list[str]:
-    """Scores of every file where the metric has them by class; else the checkpoint's."""
+    """Scores of the checkpoint and of every file."""
     manifest, reference = report.manifest, report.reference
     if reference.primary is None:
         return [paragraph(", ".join(manifest.labels))]
     header, *rows = class_rows(manifest.task, manifest.labels, reference)
     more = len(manifest.labels) - CLASSES_SHOWN
     note = [paragraph(f"The {CLASSES_SHOWN} lowest; {MANIFEST_NAME} has all.", quiet=True)] if more > 0 else []
-    if manifest.task is Task.CLASSIFICATION:
-        return [
-            paragraph("Of the checkpoint: the share of the pictures of a class that were given the class."),
-            table(header, rows),
-            *note,
-        ]
     paths = [verdict.model.path for verdict in report.verdicts]
-    name = CLASS_SCORE[manifest.task]
     shown = _by_label(report, [row[0] for row in rows])
     return [
-        paragraph(f"{name} of each class:"),
+        paragraph(f"{CLASS_MEANING[manifest.task]} of each class:"),
         table((*header[:1], *header[2:], CHECKPOINT, *paths), [(row[0], *row[2:], *shown[row[0]]) for row in rows]),
         *note,
     ]

@@ -46,7 +46,7 @@ def file_rows(
     """For the checkpoint and each file: name, score, difference, size in MB, worst error of a raw output.
 
     Args:
-        verdicts: one a file; all of them scored.
+        verdicts: one a file.
         reference: the checkpoint.
         first: what the checkpoint is called.
     """
@@ -55,9 +55,12 @@ def file_rows(
     primary, expected = reference.primary, reference.metrics[reference.primary]
     rows = [(first, score_text(expected, reference.interval), "", "", "")]
     for verdict, (path, size_mb, error) in zip(verdicts, comparison_rows(verdicts), strict=True):
-        value = verdict.metrics[primary]
-        difference = difference_text(value - expected, verdict.difference)
-        rows.append((path, score_text(value, verdict.interval), difference, size_mb, error))
+        value = verdict.metrics.get(primary)
+        score, difference = "not scored", ""
+        if value is not None:
+            score = score_text(value, verdict.interval)
+            difference = difference_text(value - expected, verdict.difference)
+        rows.append((path, score, difference, size_mb, error))
     return rows
 
 
@@ -97,16 +100,7 @@ def class_rows(task: Task, labels: Sequence[str], reference: Reference) -> list[
 
 
 def class_scores(task: Task, labels: Sequence[str], reference: Reference) -> list[float | None]:
-    """The checkpoint's score of each class, in the order of the labels; None where it is undefined.
-
-    For classification the share of its pictures that were given the class, else what the metric says.
-    """
-    evidence = reference.evidence
-    if task is Task.CLASSIFICATION:
-        if evidence is None:
-            return [None] * len(labels)
-        pairs = zip(evidence.hits, evidence.images, strict=True)
-        return [float(hits / images) if images else None for hits, images in pairs]
+    """The checkpoint's score of each class, in the order of the labels; None where it is undefined."""
     return [reference.metrics.get(f"{CLASS_SCORE[task]}/{label}") for label in labels]
 
 

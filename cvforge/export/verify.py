@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
@@ -11,10 +11,11 @@ import numpy.typing as npt
 
 from cvforge.errors import ExportBudgetError
 from cvforge.evaluation import LabelledImages, Metric, PredictsImages, evaluate, spread_indices
+from cvforge.export.advice import conversion_advice, metric_advice, parity_advice
 from cvforge.export.agreement.agreement import Agreement
 from cvforge.export.agreement.comparison import ComparingPredictor
 from cvforge.export.budget import within_budget
-from cvforge.export.parity import RawOutputs, collect_raw_outputs, relative_errors
+from cvforge.export.parity import BOXES, RawOutputs, collect_raw_outputs, output_noise, relative_errors
 from cvforge.export.reference import ClassEvidence
 from cvforge.metrics.bootstrap import Values, percentile_interval, resampled_scores
 from cvforge_edge.errors import BackendError, SpecError
@@ -25,19 +26,6 @@ from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.types import Prediction
 
 CLASSES_SHOWN = 5
-_CONVERSION_ADVICE = (
-    "The conversion itself is wrong or an operator differs: compare the rows of the other format, simplify the operator "
-    "that the worst output depends on, and report it"
-)
-_HALF_ADVICE = (
-    "Some weights do not survive half precision: export fp32 only (--precision fp32), train longer with weight decay, "
-    "or accept the loss with export.metric_budget.fp16=VALUE"
-)
-_INT8_ADVICE = (
-    "{floats} went back to float and that was not enough: measure the ranges on more images (export.calibration_images), "
-    "allow more float layers (export.max_float_layers), export fp16, or accept the loss with "
-    "export.metric_budget.int8=VALUE"
-)
 
 
 @dataclass(frozen=True)
@@ -130,13 +118,14 @@ class Verdict:
 
     Attributes:
         model: the file.
-        parity: role -> worst error, as a fraction of the output's range.
+        parity: role -> worst error, as a fraction of the output's range; see `relative_errors`.
         metrics: its scores; empty when it could not be scored.
         failure: why it could not be scored, or None.
         float_layers: of an int8 file: layers that stayed in float.
         interval: where its primary score lies, or None.
         difference: where its primary score minus the checkpoint's on the same images lies, or None.
         agreement: how far what it reports is what the checkpoint reports; None when it could not be run on all images.
+        noise: role -> root mean square error, as a fraction of the output's spread; see `output_noise`.
     """
 
     model: ExportedModel
@@ -147,6 +136,7 @@ class Verdict:
     interval: ScoreInterval | None = None
     difference: ScoreInterval | None = None
     agreement: Agreement | None = None
+    noise: Mapping[str, float] = field(default_factory=dict)
 
 
 def judge(
@@ -167,9 +157,12 @@ def judge(
         progress: told after each scored image.
     """
     failure, metrics, parity = None, {}, dict.fromkeys(reference.raw_outputs[0], float("inf"))
+    noise = parity
     interval, difference, agreement = None, None, None
     try:
-        parity = relative_errors(reference.raw_outputs, collect_raw_outputs(predictor, reference.inputs_u8))
+        raw_outputs = collect_raw_outputs(predictor, reference.inputs_u8)
+        parity = relative_errors(reference.raw_outputs, raw_outputs)
+        noise = output_noise(reference.raw_outputs, raw_outputs)
         comparing = ComparingPredictor(predictor, scoring.postprocess, reference.answers)
         metrics = scoring.score(comparing, progress=progress)
         agreement = comparing.agreement()
@@ -179,7 +172,9 @@ def judge(
             difference = percentile_interval(resamples - reference.resamples)
     except (SpecError, BackendError) as error:  # outputs that cannot be read are a verdict, not a mistake of the user
         failure = str(error)
-    return Verdict(model, parity, metrics, failure, interval=interval, difference=difference, agreement=agreement)
+    return Verdict(
+        model, parity, metrics, failure, interval=interval, difference=difference, agreement=agreement, noise=noise
+    )
 
 
 def require_budget(
@@ -188,6 +183,7 @@ def require_budget(
     *,
     metric_budget: Mapping[str, float],
     tensor_tolerance: Mapping[str, float],
+    tensor_peak: Mapping[str, float],
     made: str = "bundle",
 ) -> None:
     """Stop unless every file is good enough; only losses count.
@@ -196,7 +192,8 @@ def require_budget(
         verdicts: one a file.
         reference: the checkpoint.
         metric_budget: precision -> how much of the primary metric may be lost.
-        tensor_tolerance: precision -> largest error of an output, as a fraction of its range.
+        tensor_tolerance: precision -> how much noise an output may have.
+        tensor_peak: precision -> largest error of an output, as a fraction of its range.
         made: what is not written then.
 
     Raises:
@@ -206,23 +203,28 @@ def require_budget(
     wrong_conversions = set()
     for verdict in sorted(verdicts, key=lambda verdict: verdict.model.precision != "fp32"):
         model = verdict.model
-        found = _parity_problems(verdict, tensor_tolerance[model.precision])
-        found += _metric_problems(verdict, reference, metric_budget[model.precision])
-        if not found:
+        parity = _parity_problems(
+            verdict, tolerance=tensor_tolerance[model.precision], peak=tensor_peak[model.precision]
+        )
+        score = _metric_problems(verdict, reference, metric_budget[model.precision])
+        if not parity + score:
             continue
         if model.precision == "fp32":
             wrong_conversions.add(model.format)
-        advice = _CONVERSION_ADVICE if model.format in wrong_conversions else _advice(verdict)
-        problems += [f"{model.path}:", *(f"  {line}" for line in [*found, *_changes(verdict), advice])]
+        lines = [*parity, *score, *_changes(verdict)]
+        if model.format in wrong_conversions:
+            lines.append(conversion_advice())
+        else:
+            lines += [parity_advice(model.precision, score_holds=not score)] * bool(parity)
+            lines += [_metric_advice(verdict)] * bool(score)
+        problems += [f"{model.path}:", *(f"  {line}" for line in lines)]
     if problems:
         raise ExportBudgetError("\n".join([f"export over budget; no {made} was written", *problems]))
 
 
-def _advice(verdict: Verdict) -> str:
-    if verdict.model.precision != "int8":
-        return _HALF_ADVICE
-    count = len(verdict.float_layers)
-    return _INT8_ADVICE.format(floats=f"{count} layer{'' if count == 1 else 's'}" if count else "no layer")
+def _metric_advice(verdict: Verdict) -> str:
+    explained = verdict.agreement is not None and verdict.agreement.hint() is not None
+    return metric_advice(verdict.model.precision, float_layers=len(verdict.float_layers), explained=explained)
 
 
 def _changes(verdict: Verdict) -> list[str]:
@@ -233,13 +235,23 @@ def _changes(verdict: Verdict) -> list[str]:
     return [f"what changed: {verdict.agreement.summary()}", *([hint] if hint is not None else [])]
 
 
-def _parity_problems(verdict: Verdict, tolerance: float) -> list[str]:
-    return [
-        f"output {role!r} differs by {error:.2g} of its range from the checkpoint, tolerance {tolerance:g} "
-        "(export.tensor_tolerance)"
-        for role, error in verdict.parity.items()
-        if error > tolerance
+def _parity_problems(verdict: Verdict, *, tolerance: float, peak: float) -> list[str]:
+    problems = [
+        f"output {role!r} is off by {noise:.2g} of {_unit(role)} from the checkpoint (root mean square), tolerance "
+        f"{tolerance:g} (export.tensor_tolerance)"
+        for role, noise in verdict.noise.items()
+        if noise > tolerance
     ]
+    return problems + [
+        f"output {role!r} differs by {error:.2g} of its range from the checkpoint in one value, accepted {peak:g} "
+        "(export.tensor_peak)"
+        for role, error in verdict.parity.items()
+        if error > peak
+    ]
+
+
+def _unit(role: str) -> str:
+    return "a tenth of the sides of its boxes" if role == BOXES else "its spread"
 
 
 def _metric_problems(verdict: Verdict, reference: Reference, budget: float) -> list[str]:

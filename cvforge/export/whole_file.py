@@ -9,11 +9,16 @@ from cvforge.errors import StorageError
 from cvforge_edge.draft_folder import flush
 
 
-def write_whole(path: Path, content: bytes) -> None:
+def write_whole(path: Path, content: bytes, *, state: str = "the bundle itself is complete") -> None:
     """Write a file under another name and give it its own when it is complete.
 
+    Args:
+        path: the file.
+        content: all of it.
+        state: what is with the bundle when this cannot be written.
+
     Raises:
-        StorageError: it cannot be written; the bundle is there.
+        StorageError: it cannot be written.
     """
     draft = path.with_name(f".{path.name}.part")
     try:
@@ -25,4 +30,4 @@ def write_whole(path: Path, content: bytes) -> None:
         flush(path.parent)
     except OSError as error:
         draft.unlink(missing_ok=True)
-        raise StorageError(f"{path}: cannot be written ({error}); the bundle itself is complete") from error
+        raise StorageError(f"{path}: cannot be written ({error}); {state}") from error

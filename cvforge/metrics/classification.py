@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from cvforge.metrics.bootstrap import Counts, Resampler, Values
 from cvforge_edge.types import ClassLabel, ClassScores, Task
 
 
-class TopKAccuracy:
-    """`top1` and `top5` over the images seen so far; an image that comes twice counts once.
+@dataclass(frozen=True)
+class RankedTruth:
+    """What counts of one image.
 
-    `top5` is left out when there are five classes or fewer: it would always be 1.
+    Attributes:
+        class_id: the true class.
+        rank: of the true class among the predicted ones, 0 for the strongest.
+    """
+
+    class_id: int
+    rank: int
+
+
+class TopKAccuracy:
+    """`top1`, `top5` and `recall/<label>` over the images seen so far; an image that comes twice counts once.
+
+    `top5` is left out when there are five classes or fewer: it would always be 1. The recall of a class is the share of its
+    images whose strongest class it is; a class without images has none, and its key is left out.
     """
 
     task = Task.CLASSIFICATION
@@ -20,7 +36,7 @@ class TopKAccuracy:
     def __init__(self, labels: tuple[str, ...]) -> None:
         """Start without images; a class id is an index into `labels`."""
         self.labels = tuple(labels)
-        self._true_class_ranks: dict[str, int] = {}
+        self._truths: dict[str, RankedTruth] = {}
 
     def update(self, prediction: ClassScores, truth: ClassLabel, image_id: str) -> None:
         """Take in one image; what was known about `image_id` is replaced.
@@ -35,7 +51,7 @@ class TopKAccuracy:
                 f"but there are {num_classes} labels; is the model of another data set?"
             )
         strongest_first = [class_id for class_id, _ in prediction.top(num_classes)]
-        self._true_class_ranks[image_id] = strongest_first.index(truth.class_id)
+        self._truths[image_id] = RankedTruth(truth.class_id, strongest_first.index(truth.class_id))
 
     def compute(self) -> dict[str, float]:
         """The metrics over all images.
@@ -43,28 +59,34 @@ class TopKAccuracy:
         Raises:
             ValueError: no image was given.
         """
-        if not self._true_class_ranks:
+        if not self._truths:
             raise ValueError("top-k accuracy: no image was given; call update() for each image first")
-        ranks = self._true_class_ranks.values()
-        return {
-            f"top{k}": sum(rank < k for rank in ranks) / len(ranks) for k in (1, 5) if k == 1 or k < len(self.labels)
+        truths = self._truths.values()
+        metrics = {
+            f"top{k}": sum(truth.rank < k for truth in truths) / len(truths)
+            for k in (1, 5)
+            if k == 1 or k < len(self.labels)
         }
+        images = np.bincount([truth.class_id for truth in truths], minlength=len(self.labels))
+        hits = np.bincount([truth.class_id for truth in truths if truth.rank == 0], minlength=len(self.labels))
+        recalls = zip(self.labels, hits, images, strict=True)
+        return metrics | {f"recall/{label}": float(hit / count) for label, hit, count in recalls if count}
 
     def reset(self) -> None:
         """Forget all images."""
-        self._true_class_ranks = {}
+        self._truths = {}
 
-    def state(self) -> dict[str, int]:
-        """What `merge` of another process needs: the rank of the true class by image id, 0 for the strongest."""
-        return dict(self._true_class_ranks)
+    def state(self) -> dict[str, RankedTruth]:
+        """What `merge` of another process needs, by image id."""
+        return dict(self._truths)
 
-    def merge(self, state: dict[str, int]) -> None:
+    def merge(self, state: dict[str, RankedTruth]) -> None:
         """Take in the images that another process saw."""
-        self._true_class_ranks.update(state)
+        self._truths.update(state)
 
     def resampler(self) -> Resampler:
         """Gives `top1` of resampled sets of the images seen so far; see `cvforge.metrics.bootstrap`."""
-        hits = np.array([self._true_class_ranks[key] == 0 for key in sorted(self._true_class_ranks)], np.float64)
+        hits = np.array([self._truths[key].rank == 0 for key in sorted(self._truths)], np.float64)
 
         def top1(counts: Counts) -> Values:
             return counts @ hits / counts.sum(axis=1)

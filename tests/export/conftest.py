@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 import torch
 
-from cvforge.export.bundle import ExportReport
+from cvforge.export.report import ExportReport
 from cvforge_edge.types import Task
 from export.tiny import export_tiny, tiny_plan
 

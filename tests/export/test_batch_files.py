@@ -14,10 +14,10 @@ import torch
 from cvforge.errors import ConfigError, ExportBudgetError, ExportError
 from cvforge.export import source
 from cvforge.export.batch_files import InCompany
-from cvforge.export.bundle import ExportReport
 from cvforge.export.formats import INT8
 from cvforge.export.onnx import write_onnx
 from cvforge.export.onnx_shapes import shape_of
+from cvforge.export.report import ExportReport
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.wrap import GraphSpec, trace_batch
 from cvforge_edge.backends import open_backend

@@ -14,9 +14,9 @@ import pytest
 from cvforge.errors import StorageError
 from cvforge.export import beside as beside_module
 from cvforge.export.beside import plot_path, report_path, write_beside
-from cvforge.export.bundle import ExportReport
 from cvforge.export.html_page import Section, bullets, link, page, paragraph, table
 from cvforge.export.measurements import measurements_path, read_measurements
+from cvforge.export.report import ExportReport
 from cvforge_edge.benchmark import measure as measure_module
 from cvforge_edge.benchmark.cost import FileCost, NotMeasured
 from cvforge_edge.bundle import file_sha256, open_bundle

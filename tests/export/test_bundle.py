@@ -11,9 +11,10 @@ import pytest
 from cvforge.errors import ConfigError, ExportBudgetError, ExportError, RunExistsError, StorageError
 from cvforge.export import bundle as bundle_module
 from cvforge.export import source as source_module
-from cvforge.export.bundle import ExportReport, write_bundle
+from cvforge.export.bundle import write_bundle
 from cvforge.export.formats import FORMATS
 from cvforge.export.onnx import write_onnx
+from cvforge.export.report import ExportReport
 from cvforge.export.source import network_source
 from cvforge.export.wrap import TracedGraph, trace
 from cvforge_edge.bundle import open_bundle

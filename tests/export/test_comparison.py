@@ -14,10 +14,11 @@ from torch import nn
 from cvforge.errors import ExportBudgetError
 from cvforge.export.agreement.boxes import BoxAgreement
 from cvforge.export.agreement.comparison import ComparingPredictor, thresholds_of_comparison
-from cvforge.export.bundle import ExportReport, write_bundle
+from cvforge.export.bundle import write_bundle
 from cvforge.export.checkpoint import measure_checkpoint
 from cvforge.export.one_run import predict_each
 from cvforge.export.reference import StatisticsPredictor
+from cvforge.export.report import ExportReport
 from cvforge.export.source import Source, network_source
 from cvforge.export.torch_backend import TorchBackend
 from cvforge.export.verify import Scoring, judge
@@ -29,7 +30,12 @@ from cvforge_edge.types import Detections, Task
 from export.tiny import LABELS, export_tiny, quiet_stages, tiny_net, tiny_plan, tiny_scoring
 
 IMAGES = 12
-WIDE = {"metric_budget": {"fp32": 1.0}, "tensor_tolerance": {"fp32": 1.0}, "precisions": ("fp32",)}
+WIDE = {
+    "metric_budget": {"fp32": 1.0},
+    "tensor_tolerance": {"fp32": 1e6},
+    "tensor_peak": {"fp32": 1e6},
+    "precisions": ("fp32",),
+}
 
 
 class Shifted(nn.Module):

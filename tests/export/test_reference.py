@@ -48,7 +48,7 @@ def test_statistics_are_of_what_a_device_reports_not_of_every_candidate() -> Non
     assert scores.minimum >= predictor.manifest.postprocess.score_threshold
 
 
-def test_evidence_counts_pictures_objects_and_right_answers() -> None:
+def test_evidence_counts_pictures_and_objects() -> None:
     def detections(*class_ids: int, crowds: int = 0) -> Detections:
         n = len(class_ids)
         crowd = np.arange(n) >= n - crowds
@@ -66,7 +66,7 @@ def test_evidence_counts_pictures_objects_and_right_answers() -> None:
     metric = EvidenceMetric(METRICS[Task.CLASSIFICATION](LABELS), 3)
     for name, truth in (("1", 0), ("2", 1), ("3", 0)):
         metric.update(ClassScores(np.array([0.5, 0.3, 0.2], np.float32)), ClassLabel(truth), name)
-    assert (metric.evidence.hits.tolist(), metric.evidence.images.tolist()) == ([2, 0, 0], [2, 1, 0])
+    assert (metric.evidence.objects.tolist(), metric.evidence.images.tolist()) == ([2, 1, 0], [2, 1, 0])
 
     metric = EvidenceMetric(METRICS[Task.SEGMENTATION](LABELS), 3)
     predicted = SegmentationMap(np.zeros((2, 2), np.uint8))

@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from cvforge.errors import ExportBudgetError, ExportError, RunExistsError
-from cvforge.export.bundle import ExportReport
+from cvforge.export.report import ExportReport
 from cvforge.export.savedmodel import backend as savedmodel_backend
 from cvforge.export.savedmodel.backend import SavedModelBackend
 from cvforge.export.savedmodel.write import MANIFEST_PATH, write_savedmodel
@@ -185,7 +185,7 @@ class TurnedData(TinyData):
 def test_a_savedmodel_over_budget_is_not_written(tflite_of: Callable[[Task], Path], tmp_path: Path) -> None:
     task = Task.CLASSIFICATION
     source = source_of(tflite_of(task), TurnedRound(network_source(tiny_net(task)).backend))
-    plan = plan_of(task, tensor_tolerance={"fp32": 1e6})
+    plan = plan_of(task, tensor_tolerance={"fp32": 1e6}, tensor_peak={"fp32": 1e6})
     scoring = replace(tiny_scoring(task), dataset=TurnedData(task))
     with pytest.raises(ExportBudgetError) as caught:
         write_savedmodel(source, scoring, plan, target=tmp_path / "m" / "1", stages=quiet_stages)

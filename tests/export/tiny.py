@@ -10,8 +10,9 @@ import numpy as np
 import torch
 from torch import nn
 
-from cvforge.export.bundle import ExportReport, write_bundle
+from cvforge.export.bundle import write_bundle
 from cvforge.export.plan import ExportPlan
+from cvforge.export.report import ExportReport
 from cvforge.export.sign import SigningKey
 from cvforge.export.source import network_source
 from cvforge.export.verify import Scoring

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import inspect
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from cvforge.metrics.bootstrap import (
     resample_by_definition,
     resampled_scores,
 )
-from cvforge.metrics.classification import TopKAccuracy
+from cvforge.metrics.classification import RankedTruth, TopKAccuracy
 from cvforge.metrics.detection import MeanAveragePrecision
 from cvforge.metrics.segmentation import MeanIoU
 from cvforge_edge.interval import ScoreInterval
@@ -133,7 +134,7 @@ def test_no_object_and_no_detection_resample_to_zero() -> None:
 
 def test_the_interval_of_an_accuracy_agrees_with_scipy() -> None:
     metric = classified(150, seed=4)
-    hits = np.array([rank == 0 for rank in metric.state().values()], float)
+    hits = np.array([truth.rank == 0 for truth in metric.state().values()], float)
     expected = scipy.stats.bootstrap(
         (hits,), np.mean, n_resamples=20_000, method="percentile", rng=np.random.default_rng(1)
     ).confidence_interval
@@ -148,10 +149,11 @@ def test_the_paired_interval_of_a_difference_agrees_with_scipy() -> None:
     second = TopKAccuracy(LABELS)
     ranks = first.state()
     for index, key in enumerate(sorted(ranks)):  # a few answers get worse, a few better
-        ranks[key] = 1 if index % 20 == 0 else 0 if index % 50 == 1 else ranks[key]
+        rank = 1 if index % 20 == 0 else 0 if index % 50 == 1 else ranks[key].rank
+        ranks[key] = replace(ranks[key], rank=rank)
     second.merge(ranks)
     differences = resampled_scores(second) - resampled_scores(first)
-    hits = [np.array([metric.state()[key] == 0 for key in sorted(ranks)], float) for metric in (first, second)]
+    hits = [np.array([metric.state()[key].rank == 0 for key in sorted(ranks)], float) for metric in (first, second)]
     expected = scipy.stats.bootstrap(
         tuple(hits),
         lambda a, b, axis: (b - a).mean(axis=axis),
@@ -180,7 +182,7 @@ def test_the_interval_holds_the_truth_about_as_often_as_it_says() -> None:
     held = 0
     for _ in range(200):
         metric = TopKAccuracy(LABELS)
-        metric.merge({str(index): int(rank) for index, rank in enumerate(rng.random(80) > 0.7)})
+        metric.merge({str(index): RankedTruth(0, int(rank)) for index, rank in enumerate(rng.random(80) > 0.7)})
         interval = percentile_interval(resampled_scores(metric, resamples=300))
         assert interval is not None
         held += interval.low <= 0.7 <= interval.high

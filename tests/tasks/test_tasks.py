@@ -56,6 +56,14 @@ def test_a_training_run_learns_and_logs_its_terms(tmp_path: Path) -> None:
     assert sum("val/top1" in row for row in rows) == 12
 
 
+def test_scores_of_single_classes_are_kept_with_the_best_checkpoint_but_not_logged(tmp_path: Path) -> None:
+    run = tiny_run(tmp_path, max_epochs=2)
+    assert {f"recall/{label}" for label in LABELS} <= run.checkpoints.best_scores.keys()
+    logged = {name for row in read_history(tmp_path / "metrics.csv") for name in row}
+    assert "val/top1" in logged
+    assert not [name for name in logged if "recall" in name]
+
+
 def test_detections_are_scored_in_pixels_of_the_original_image() -> None:
     geometry = SPEC.geometry((64, 128))  # a quarter, with eight grey rows above and below
     boxes = torch.tensor([[[4.0, 12.0, 12.0, 20.0]]])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -56,15 +58,26 @@ def test_a_loss_of_the_metric_ends_an_export_with_3_names_the_classes_and_writes
     monkeypatch.setattr("signal.signal", lambda *_: None)
     (tmp_path / "bundles").mkdir()
     output = tmp_path / "bundles" / "b"
-    arguments = ["--run", run, "--output", output, "export.tensor_tolerance.fp32=1e6", "export.embedding=false"]
+    arguments = ["--run", run, "--output", output, "export.tensor_tolerance.fp32=1e6", "export.tensor_peak.fp32=1e6"]
+    arguments.append("export.embedding=false")
     code = run_command(load_tool("export").main, [str(argument) for argument in arguments])
-    errors = capsys.readouterr().err
+    shown, errors = capsys.readouterr()
     assert "error: export over budget; no bundle was written\nmodel_fp32.onnx:\n  miou " in errors
     assert "budget 0.001 (export.metric_budget), over by 0." in errors
     labels = open_run(run).labels
     assert f"classes that lost most: {labels[0]} -0." in errors
     assert "what changed: 0.00 % of the pixels have the checkpoint's class, 0.00 % in the worst of 4 images" in errors
     assert f"most often '{labels[0]}' became '{labels[-1]}' (" in errors
-    assert "export.tensor_tolerance" not in errors
+    assert "export.tensor_" not in errors
     assert (code, "Traceback" in errors) == (3, False)
-    assert list((tmp_path / "bundles").iterdir()) == []
+    assert list((tmp_path / "bundles").iterdir()) == [tmp_path / "bundles" / "b.failed.json"]
+    assert f"all measurements: {tmp_path / 'bundles' / 'b.failed.json'}" in errors
+    found = json.loads((tmp_path / "bundles" / "b.failed.json").read_text())
+    assert found["files"]["model_fp32.onnx"]["metrics"]["miou"] < found["checkpoint"]["metrics"]["miou"]
+    assert found["provenance"]["overrides"] == [str(argument) for argument in arguments[4:]]
+    assert (
+        found["provenance"]["checkpoint_sha256"] == sha256((run / "checkpoints" / "best.ckpt").read_bytes()).hexdigest()
+    )
+    assert "miou on val" in shown
+    assert "model_fp32.onnx" in shown
+    assert "export.tensor_peak.fp32` was 1e+06 instead of 0.005 (CVForge's default) and 0.005 (the run's own" in shown

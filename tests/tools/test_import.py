@@ -242,8 +242,11 @@ CASES = [
     (["--images", "nowhere"], 4, "--images nowhere: which is no folder; give a folder with real images"),
     (["--images", "empty"], 4, "--images empty: which holds no image"),
     (["--config", "det_demo.yaml"], 2, "give --images FOLDER (outputs are compared) or --config NAME"),
-    (["--limit", "3"], 2, "--limit and key=value belong to --config"),
-    (["data.root=x"], 2, "--limit and key=value belong to --config"),
+    (["--limit", "3"], 2, "--limit belongs to --config"),
+    (["data.root=x"], 2, "data.root=x: without a config only keys of export can be changed"),
+    (["export.tensor_tolerence.fp32=1"], 2, "export.tensor_tolerence: unknown key; did you mean 'tensor_tolerance'?"),
+    (["export.tensor_tolerance.fp32=-1"], 2, "export.tensor_tolerance.fp32: found -1, expected a number >= 0"),
+    (["export.tensor_peak=[1]"], 2, "export.tensor_peak"),
     (
         ["--onnx", "logits.onnx", "--kind", "logits"],
         2,

@@ -74,7 +74,8 @@ def test_the_scores_of_a_run_are_those_of_its_best_checkpoint(finished: Path) ->
     best = read_checkpoint(run.best_checkpoint, task="classification", labels=run.labels)
     assert summary["val"] == best["callbacks"]["RunCheckpoints"]["best_scores"]
     assert (summary["epochs"], summary["steps"]) == (2, 4)
-    assert summary["test"].keys() == summary["val"].keys()
+    for split in ("val", "test"):  # which classes have a recall depends on the pictures
+        assert [name for name in summary[split] if "/" not in name] == ["top1"]
     logged = [row["val/top1"] for row in read_history(run.history) if "val/top1" in row]
     assert summary["val"]["top1"] == pytest.approx(max(logged))
 

@@ -8,10 +8,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from cvforge.errors import ExportError, RunExistsError
-from cvforge.export.bundle import ExportReport
 from cvforge.export.checkpoint import measure_checkpoint
 from cvforge.export.folder import scratch_folder, whole_folder
+from cvforge.export.judged_by import JUDGED_BY, judged_by
 from cvforge.export.plan import ExportPlan
+from cvforge.export.report import ExportReport
 from cvforge.export.savedmodel.backend import SavedModelBackend, require_tensorflow
 from cvforge.export.source import FILE_MODE, Source, file_name
 from cvforge.export.stages import Stages
@@ -98,10 +99,11 @@ def write_savedmodel(
             reference,
             metric_budget=plan.metric_budget,
             tensor_tolerance=plan.tensor_tolerance,
+            tensor_peak=plan.tensor_peak,
             made="SavedModel",
         )
         manifest = _write_manifest(draft, plan, made, reference=reference, verdict=verdict)
-    return ExportReport(target, manifest, reference, (verdict,))
+    return ExportReport(target, manifest, reference, (verdict,), plan)
 
 
 def _convert(tflite: Path, draft: Path, report: Path) -> dict[str, str]:
@@ -130,13 +132,18 @@ def _write_manifest(
         run_id=plan.run_id,
         interval=reference.interval,
     )
-    measured = {**made, "metrics": dict(verdict.metrics), "worst_output_error": dict(verdict.parity)}
+    measured = {
+        **made,
+        "metrics": dict(verdict.metrics),
+        "worst_output_error": dict(verdict.parity),
+        "output_noise": dict(verdict.noise),
+    }
     manifest = replace(
         plan.manifest(),
         files=tuple(describe_file(draft, path.relative_to(draft).as_posix()) for path in _files(draft)),
         metrics=(entry,),
         reference_statistics=reference.statistics.to_value() if reference.statistics is not None else {},
-        provenance={**plan.provenance, verdict.model.format: measured},
+        provenance={**plan.provenance, JUDGED_BY: judged_by(plan), verdict.model.format: measured},
     )
     path = draft / MANIFEST_PATH
     path.parent.mkdir()

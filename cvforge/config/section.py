@@ -1,0 +1,38 @@
+"""The export section where there is no config: CVForge's defaults, changed on the command line."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from omegaconf import OmegaConf
+
+from cvforge.config.catalog import CONFIGS
+from cvforge.config.check import check_export_section
+from cvforge.config.overrides import parse_overrides
+from cvforge.config.problems import Problems
+from cvforge.config.schema import ExportSection
+from cvforge.errors import ConfigError
+
+PREFIX = "export."
+
+
+def export_section(overrides: Sequence[str]) -> ExportSection:
+    """The section with changes such as `export.tensor_tolerance.fp16=0.05`.
+
+    Raises:
+        ConfigError: a key is none of this section, or a value does not fit; the message lists every problem.
+    """
+    foreign = [text for text in overrides if not text.lstrip("+").startswith(PREFIX)]
+    if foreign:
+        raise ConfigError(
+            f"{', '.join(foreign)}: without a config only keys of export can be changed, for instance "
+            "export.tensor_tolerance.fp16=0.05; data.* and others need --config"
+        )
+    tree = OmegaConf.create({"export": dataclasses.asdict(ExportSection())})
+    for override in parse_overrides(list(overrides), CONFIGS):
+        OmegaConf.update(tree, str(override.key_or_group), override.value(), force_add=True)
+    problems = Problems()
+    section = check_export_section(OmegaConf.to_container(tree), problems)  # type: ignore[arg-type]
+    problems.raise_any("command line", origin=lambda _key: None)
+    return section
