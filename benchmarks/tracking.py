@@ -21,7 +21,8 @@ from importlib.metadata import version
 
 import numpy as np
 
-from cvforge_edge.steps.tracker import KEEP_LOST_S, LOWEST_SCORE, Tracker
+from cvforge_edge.steps.tracker import Tracker
+from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE
 from cvforge_edge.types import Detections
 from generated_tracks import LEVELS, Level, Moment, Scores, generate, score
 

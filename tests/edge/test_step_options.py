@@ -17,7 +17,8 @@ from cvforge_edge.step_options import add_step_options, lowest_score, plan_steps
 from cvforge_edge.steps.class_filter import ClassFilter
 from cvforge_edge.steps.event_log import EventLog
 from cvforge_edge.steps.rule_engine import RuleEngine
-from cvforge_edge.steps.tracker import LOWEST_SCORE, Tracker
+from cvforge_edge.steps.tracker import Tracker
+from cvforge_edge.steps.tracking_defaults import LOWEST_SCORE
 from edge.conftest import tiny_manifest
 
 EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import os
 import stat
+import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -23,6 +25,8 @@ from cvforge_edge.signature import check_model_name, check_signature, read_signa
 from cvforge_edge.trust import TrustedKey, TrustStore
 
 HASH_BLOCK_BYTES = 1 << 20
+MOST_HELPERS = 3
+"""Threads that help with checksums."""
 
 
 @dataclass(frozen=True)
@@ -134,13 +138,37 @@ def _measure(path: Path) -> tuple[int, str]:
 
 
 def _check_files(folder: Path, manifest: Manifest, *, unlisted: Sequence[str]) -> None:
-    problems = [problem for file in manifest.files for problem in _file_problems(folder, file)]
+    problems = [problem for found in _problems_of_all(folder, manifest.files) for problem in found]
     problems += [
         f"{path}: not listed in the manifest; a signed bundle holds nothing else, remove it" for path in unlisted
     ]
     if problems:
         problems.append("copy the bundle again, or export it again")
         raise BundleError(problem_list(str(folder), problems))
+
+
+def _problems_of_all(folder: Path, files: Sequence[ModelFile | BundleFile]) -> list[list[str]]:
+    """The problems of each file; threads share the work, since checksums are most of what a start waits for."""
+    found: list[list[str]] = [[] for _ in files]
+    numbers = iter(sorted(range(len(files)), key=lambda number: -files[number].size_bytes))
+    failures: list[BaseException] = []
+
+    def work() -> None:
+        try:
+            for number in numbers:  # each number comes once: the interpreter lets one thread at a time into an iterator
+                found[number] = _file_problems(folder, files[number])
+        except BaseException as error:  # raised again by the calling thread
+            failures.append(error)
+
+    helpers = [threading.Thread(target=work) for _ in range(min(MOST_HELPERS, (os.cpu_count() or 1) - 1))]
+    for helper in helpers:
+        helper.start()
+    work()
+    for helper in helpers:
+        helper.join()
+    if failures:
+        raise failures[0]
+    return found
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import difflib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,17 +10,13 @@ from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import RulesError, UsageError
 from cvforge_edge.option_types import fraction, seconds
-from cvforge_edge.rules.rule_types import Rules
-from cvforge_edge.steps.class_filter import ClassFilter
-from cvforge_edge.steps.event_log import EventLog
-from cvforge_edge.steps.label_smoother import LabelSmoother
-from cvforge_edge.steps.mask_opacity import MaskOpacity
-from cvforge_edge.steps.tracker import KEEP_LOST_S, LOWEST_SCORE, Tracker
+from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE
 from cvforge_edge.types import Task
 
 if TYPE_CHECKING:
     from cvforge_edge.manifest import Manifest
     from cvforge_edge.postprocess import PostprocessSpec
+    from cvforge_edge.rules.rule_types import Rules
     from cvforge_edge.steps.step import Step
 
 SMOOTH_S = 0.5
@@ -50,22 +45,32 @@ class StepPlan:
     mask_opacity: float | None = None
 
     def steps_for(self, source: str) -> list[Step]:
-        """New steps for a source of this name, in their order."""
+        """New steps for a source of this name, in their order; what is not asked for is not imported."""
         steps: list[Step] = []
-        if self.lowest_scores is not None:  # a tracker has the thresholds: it may follow an object further down
+        if self.lowest_scores is not None:
+            from cvforge_edge.steps.class_filter import ClassFilter
+
+            # a tracker has the thresholds: it may follow an object further down
             lowest = self.lowest_scores if self.keep_lost_s is None else dict.fromkeys(self.lowest_scores, 0.0)
             steps.append(ClassFilter(lowest))
         if self.smooth_s is not None:
+            from cvforge_edge.steps.label_smoother import LabelSmoother
+
             steps.append(LabelSmoother(over_s=self.smooth_s))
         if self.keep_lost_s is not None:
+            from cvforge_edge.steps.tracker import Tracker
+
             thresholds = self.lowest_scores
             steps.append(
                 Tracker(score_threshold=self.score_threshold, class_thresholds=thresholds, keep_lost_s=self.keep_lost_s)
             )
         if self.mask_opacity is not None:
+            from cvforge_edge.steps.mask_opacity import MaskOpacity
+
             steps.append(MaskOpacity(self.mask_opacity))
         if self.rules is not None:
-            from cvforge_edge.steps.rule_engine import RuleEngine  # a run without rules starts sooner
+            from cvforge_edge.steps.event_log import EventLog
+            from cvforge_edge.steps.rule_engine import RuleEngine
 
             gone_after_s = (self.keep_lost_s or 0.0) + 1.0
             steps += [RuleEngine(self.rules.for_source(source), gone_after_s=gone_after_s), EventLog()]
@@ -171,7 +176,9 @@ def _lowest_scores(
         return None
     unknown = [name for name in classes if name not in labels]
     if unknown:
-        near = [match for name in unknown for match in difflib.get_close_matches(name, labels, n=1)]
+        from difflib import get_close_matches  # only needed for a message
+
+        near = [match for name in unknown for match in get_close_matches(name, labels, n=1)]
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         listed = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
         raise UsageError(f"--classes: found {', '.join(unknown)}{hint} The model knows {listed}")

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from cvforge_edge.errors import SpecError
-from cvforge_edge.steps.tracker import KEEP_LOST_S, LOWEST_SCORE, Tracker
+from cvforge_edge.steps.tracker import Tracker
+from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE
 from cvforge_edge.types import ClassScores, Detections
 from edge.sink_results import result
 from generated_tracks import LEVELS, Level, generate, score

@@ -9,7 +9,7 @@ from cvforge_edge.rules.images import ClassWatch, LabelWatch, ShareWatch
 from cvforge_edge.rules.objects import DwellWatch, LineWatch, OccupancyWatch
 from cvforge_edge.rules.rule_types import LabelHeld, LineCrossing, PixelShare, Rule, Rules, ZoneDwell, ZoneOccupancy
 from cvforge_edge.rules.watch import Watch
-from cvforge_edge.steps.tracker import KEEP_LOST_S
+from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S
 
 GONE_AFTER_S = KEEP_LOST_S + 1.0
 

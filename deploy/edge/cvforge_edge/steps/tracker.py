@@ -21,6 +21,7 @@ from cvforge_edge.errors import SpecError
 from cvforge_edge.frame import Result
 from cvforge_edge.steps.assignment import heaviest_pairs
 from cvforge_edge.steps.kalman import BoxMotion, center_size
+from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE
 from cvforge_edge.types import Detections
 
 if TYPE_CHECKING:
@@ -29,10 +30,6 @@ if TYPE_CHECKING:
     Floats = npt.NDArray[np.float64]
     Indices = npt.NDArray[np.int64]
 
-LOWEST_SCORE = 0.1
-"""Detections below are noise to a tracker; the model is asked for everything above."""
-KEEP_LOST_S = 2.0
-"""How long an object that is not seen keeps its id."""
 CONFIRM_FRAMES = 2
 """An object gets an id when it was seen in so many frames one after the other."""
 SURE_OVERLAP, UNSURE_OVERLAP, NEW_OVERLAP = 0.2, 0.5, 0.3
