@@ -23,7 +23,7 @@ from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.status import RunStatus, StatusBoard
 from edge.mjpeg import MjpegServer
 from edge.test_pipeline import GreyPredictor, ListSource
-from edge.test_run_camera import EDGE, STOP_WITHIN_S, run_camera
+from edge.test_run_camera import EDGE, run_camera
 from edge.web_client import ask, connect, open_page, wait_until
 
 GET = "GET {} HTTP/1.1\r\nHost: localhost\r\n\r\n"
@@ -79,7 +79,7 @@ def test_viewers_that_take_nothing_do_not_hold_up_the_pipeline(monkeypatch):
         wait_until(lambda: written[-1] > before + 100)
         assert page._site.streams == 10  # all of them are stuck in their first pictures
         begun_s = time.monotonic()
-    assert time.monotonic() - begun_s < STOP_WITHIN_S
+    assert time.monotonic() - begun_s < 10.0  # not the 600 s that a viewer may take
     for viewer in viewers:
         viewer.close()
 

@@ -163,7 +163,7 @@ def test_a_guess_is_answered_late_and_the_end_does_not_wait_for_it(monkeypatch):
     wait_until(lambda: page._access.refused == 1)
     begun_s = time.monotonic()
     page.close()
-    assert time.monotonic() - begun_s < STOP_WITHIN_S
+    assert time.monotonic() - begun_s < 10.0  # not the 600 s of the pause
     connection.close()
 
 
