@@ -12,6 +12,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -19,6 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 import cvforge_edge.web.server as server
 from cvforge_edge.frame import Frame
+from cvforge_edge.manifest import read_manifest, write_manifest
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.status import RunStatus, StatusBoard
 from edge.mjpeg import MjpegServer
@@ -196,6 +198,28 @@ def test_the_command_serves_the_page_and_a_viewer_does_not_keep_it_from_ending(m
         stream.close()
         connection.close()
     assert code == 0
+
+
+def test_the_page_names_the_version_that_was_loaded_under_way(make_bundle, camera, tmp_path):
+    bundle = make_bundle("detector", formats=("tflite",))
+    arguments = ["--bundle", bundle, "--source", camera, "--web", "127.0.0.1:0"]
+    command = [sys.executable, "-I", EDGE / "run_camera.py", *arguments]
+    with subprocess.Popen(list(map(str, command)), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        host = re.fullmatch(r"http://(127\.0\.0\.1:\d+)/", page_line(process))[1]
+
+        def version() -> int:
+            connection = http.client.HTTPConnection(host, timeout=30)
+            connection.request("GET", "/status.json")
+            status = json.loads(connection.getresponse().read())
+            connection.close()
+            return status["version"] if status["cameras"] and status["cameras"][0]["frames"] else 0
+
+        wait_until(lambda: version() == 1)
+        write_manifest(replace(read_manifest(bundle), version=2), bundle)
+        process.send_signal(signal.SIGHUP)
+        wait_until(lambda: version() == 2)
+        process.send_signal(signal.SIGTERM)
+        process.communicate(timeout=30)
 
 
 def test_the_command_makes_a_token_for_the_network_and_prints_it_also_when_quiet(make_bundle, camera, tmp_path):
