@@ -44,15 +44,14 @@ SAMPLE_EVERY_S = 2.0
 MOST_WARM_UP_S = 600.0
 AWAY_S = 3.0
 MOST_SLOPE_MB_PER_H = 1.0
+FEWEST_SAMPLES = 10
 TOPIC = "soak"
 RULES = """
-zones:
-  - name: left half
-    points: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]]
-lines:
-  - name: middle
-    from: [0.5, 0]
-    to: [0.5, 1]
+units: fraction
+rules:
+  - {name: middle, kind: line_crossing, line: [[0.5, 0], [0.5, 1]]}
+  - {name: left half, kind: zone_dwell, zone: [[0, 0], [0.5, 0], [0.5, 1], [0, 1]], longer_than_s: 1}
+  - {name: crowd, kind: zone_occupancy, zone: [[0, 0], [1, 0], [1, 1], [0, 1]], at_least: 2}
 """
 
 
@@ -270,15 +269,20 @@ def observe(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
             time.sleep(3)
     broker.stop()
     left = [line for line in (folder / "stderr.txt").read_text().splitlines() if line.strip()]
+    log = folder / "log.txt"
     kept = [sample for sample in samples if sample.time_s >= warm_up_s]
     return {
         "code": code, "ended_early": ended_early, "stopped_s": stopped_s, "restarts": done, "samples": kept,
         "received": received, "hooks": hooks[0], "summary": left, "warm_up_s": warm_up_s,
+        "log": log.read_text().splitlines() if log.exists() else [],
     }  # fmt: skip
 
 
 def judge(found: dict[str, Any]) -> bool:
     """Print the table; whether all targets are reached."""
+    if len(found["samples"]) < FEWEST_SAMPLES:
+        print("\n".join(["the run ended too early to be judged:", *found["summary"][-20:], *found["log"][-20:]]))
+        return False
     samples, received = found["samples"], found["received"]
     tenth = max(1, len(samples) // 10)
     first, last = samples[:tenth], samples[-tenth:]

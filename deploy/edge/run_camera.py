@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.bundle import Bundle
     from cvforge_edge.sessions import FramePredictor
+    from cvforge_edge.status import StatusBoard
 
 DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
 EPILOG = """examples:
@@ -173,7 +174,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         progress = Progress(sys.stderr, total=frames_to_come(sources, options.max_frames))
         one_more = Arrangement(1, arrangement.threads)
         spare = lambda: open_predictors(options, bundle, one_more, backend=backend, warm_up=True)[0]  # noqa: E731
-        again = lambda: load_again(options, bundle, arrangement)  # noqa: E731
+        again = lambda: load_again(options, bundle, arrangement, board=board)  # noqa: E731
         if live or len(sources) > 1:  # called last, also after an error
             resources.callback(lambda: _say(options, "\n".join(camera.line() for camera in board.snapshot().cameras)))
         with (
@@ -195,7 +196,9 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         return INTERRUPTED if summary.interrupted and not options.show else 0
 
 
-def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrangement) -> list[FramePredictor]:
+def load_again(
+    options: argparse.Namespace, running: Bundle, arrangement: Arrangement, *, board: StatusBoard
+) -> list[FramePredictor]:
     """The bundle as it is now, checked and tested like at the start: one model for each session.
 
     Raises:
@@ -203,12 +206,14 @@ def load_again(options: argparse.Namespace, running: Bundle, arrangement: Arrang
     """
     from cvforge_edge.model_options import open_predictors
     from cvforge_edge.reload import check_exchangeable
+    from cvforge_edge.starting_board import model_fields
 
     bundle = open_checked_bundle(options)
     check_exchangeable(running.manifest, bundle.manifest)
     backend = self_test(options, bundle) if options.self_test else options.backend
     predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=True)
     accept(options, bundle)
+    board.update(**model_fields(bundle, backend=backend, precision=options.precision))
     return predictors
 
 

@@ -9,6 +9,7 @@ from dataclasses import replace
 
 import pytest
 
+from cvforge_edge import pipeline
 from cvforge_edge.errors import BackendError, SourceError
 from cvforge_edge.pipeline import run_pipeline
 from edge.test_pipeline import WAIT_S, GreyPredictor, ListSource, SilentCamera
@@ -190,3 +191,36 @@ def test_slow_sink_holds_frames_of_a_file_back_and_lets_a_camera_drop_them():
     assert summary.frames + summary.dropped == 200
     assert summary.dropped > 100
     assert indices == sorted(indices)
+
+
+def test_frames_of_many_cameras_do_not_wait_behind_each_other():
+    """Each shown picture is one of the newest: with all cameras together only a few frames are under way."""
+
+    class Camera(ListSource):
+        live = True
+
+        def read(self, *, timeout_s):
+            time.sleep(0.002)
+            return super().read(timeout_s=timeout_s)
+
+    class Counting(ResultSink):
+        def write(self, result):
+            time.sleep(0.02)
+            super().write(result)
+
+    cameras = [named(Camera(range(250)), str(number)) for number in range(6)]
+
+    def under_way(_done: int) -> None:
+        waiting.append(sum(lane.in_work for lane in inboxes[0]._lanes))
+
+    inboxes, waiting = [], []
+    made = pipeline.Inbox
+
+    def remember(*arguments, **options):
+        inboxes.append(made(*arguments, **options))
+        return inboxes[0]
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipeline, "Inbox", remember)
+        run(cameras, [GreyPredictor(), GreyPredictor()], [Counting()], on_frame=under_way)
+    assert max(waiting) <= 3

@@ -53,8 +53,9 @@ class Inbox:
 
     Args:
         sources: open ones; their owner closes them after this.
-        in_work: how many frames of one source may have a ticket and no result yet: what a slow reader of results cannot
-            take stays here, where a camera's newer frame replaces it.
+        in_work: how many frames of all sources together may have a ticket and no result yet: what a slow reader of
+            results cannot take stays here, where a camera's newer frame replaces it. By source, every further camera
+            would make the frames of all others older.
         max_frames: after so many tickets there are no more; None for no limit.
     """
 
@@ -139,10 +140,12 @@ class Inbox:
 
     def _next(self) -> Ticket | None:
         """A frame of the source whose turn it is, or of the next one that has any."""
+        if sum(lane.in_work for lane in self._lanes) >= self._in_work:
+            return None
         for offset in range(len(self._lanes)):
             number = (self._turn + offset) % len(self._lanes)
             lane = self._lanes[number]
-            if lane.frames and lane.in_work < self._in_work:
+            if lane.frames:
                 self._turn = number + 1
                 lane.issued, lane.in_work = lane.issued + 1, lane.in_work + 1
                 return Ticket(number, lane.issued - 1, lane.frames.popleft())

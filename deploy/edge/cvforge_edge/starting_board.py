@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from cvforge_edge.predictor import choose_model
 from cvforge_edge.status import RunStatus, StatusBoard
@@ -23,13 +23,15 @@ def starting_board(bundle: Bundle, *, backend: str | None, precision: str | None
     Raises:
         EdgeError: no model of the bundle fits.
     """
+    fields = model_fields(bundle, backend=backend, precision=precision)
+    return StatusBoard(RunStatus(started_unix_s=time.time(), started_s=time.monotonic(), **fields))
+
+
+def model_fields(bundle: Bundle, *, backend: str | None, precision: str | None) -> dict[str, Any]:
+    """What a status says about the model; arguments and errors as of `starting_board`."""
     model, name = choose_model(bundle, backend=backend, precision=precision)
-    return StatusBoard(
-        RunStatus(
-            model=bundle.manifest.name,
-            version=bundle.manifest.version,
-            backend=f"{name}, {model.path}",
-            started_unix_s=time.time(),
-            started_s=time.monotonic(),
-        )
-    )
+    return {
+        "model": bundle.manifest.name,
+        "version": bundle.manifest.version,
+        "backend": f"{name}, {model.path}",
+    }
