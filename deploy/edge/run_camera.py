@@ -26,6 +26,7 @@ EPILOG = """examples:
   python run_camera.py --bundle bundle --source rtsp://camera.local/stream --json results.jsonl
   python run_camera.py --bundle bundle --source photos/ --save annotated/
   python run_camera.py --bundle bundle --source clip.mp4 --json - --quiet | jq .detections
+  python run_camera.py --bundle bundle --source 0 --evidence evidence/ --evidence-pictures blurred  # drift, hard frames
   python run_camera.py --bundle bundle --self-test
   python run_camera.py --bundle bundle --trust /etc/cvforge/trust --source 0        # only what a known key has signed
 
@@ -115,6 +116,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
 
     from cvforge_edge.camera import open_source
     from cvforge_edge.cli import stop_on_signals
+    from cvforge_edge.evidence.options import open_evidence
     from cvforge_edge.model_options import arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
     from cvforge_edge.predictor import choose_model
@@ -131,6 +133,9 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             options, bundle, arrangement, backend=backend, warm_up=source.live, resources=resources
         )
         accept(options, bundle)
+        evidence = open_evidence(options, bundle, names=[source.name])
+        if evidence is not None:
+            resources.callback(evidence.close)
         sinks = open_sinks(
             source,
             save=options.save,
@@ -138,14 +143,16 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             title=bundle.manifest.name if options.show else None,
             stop=stop,
         )
+        sinks += [] if evidence is None else [evidence]
         total = _smaller(source.frame_count, options.max_frames)
         progress = Progress(sys.stderr, total=total)
         with stop_on_signals(stop), contextlib.closing(progress):
             summary = run_pipeline(
                 [source],
-                predictors,
+                predictors if evidence is None else evidence.watched(predictors),
                 sinks=sinks,
                 stop=stop,
+                steps=None if evidence is None else [[evidence.step(0)]],
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
             )
@@ -155,6 +162,8 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
 
 def parse_options(arguments: list[str]) -> argparse.Namespace:
     """The checked options; ends the process with code 2 and a message where they are wrong."""
+    from cvforge_edge.evidence.options import add_evidence_options
+
     parser = argparse.ArgumentParser(
         prog="run_camera.py",
         description=DESCRIPTION,
@@ -168,6 +177,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("--source", metavar="SOURCE", help=source_help)
     _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
+    add_evidence_options(parser.add_argument_group("evidence for the next training"))
     _add_model_options(parser.add_argument_group("model"))
     _add_run_options(parser.add_argument_group("run"))
     options = parser.parse_args(arguments)
@@ -175,8 +185,8 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
     if options.accepted is not None and options.trust is None:
         parser.error("--accepted belongs to --trust: without keys no version is refused")
-    if options.source is None and (options.save or options.json or options.show):
-        parser.error("--save, --json and --show need a --source")
+    if options.source is None and (options.save or options.json or options.show or options.evidence):
+        parser.error("--save, --json, --show and --evidence need a --source")
     return options
 
 

@@ -44,12 +44,14 @@ class Result:
         prediction: what it says, in pixels of that picture.
         labels: names of the classes, in the order of their ids.
         events: what rules found to have happened with this picture.
+        camera: place of its source among those of the run, from 0.
     """
 
     frame: Frame
     prediction: Prediction
     labels: tuple[str, ...]
     events: tuple[Event, ...] = ()
+    camera: int = 0
 
     @cached_property
     def annotated_bgr(self) -> ImageU8:

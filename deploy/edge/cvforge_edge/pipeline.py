@@ -125,7 +125,7 @@ def run_pipeline(
                 break
             ticket, prediction = item
             started_s = started_s or time.monotonic()
-            result = Result(ticket.frame, prediction, predictors[0].manifest.labels)
+            result = Result(ticket.frame, prediction, predictors[0].manifest.labels, camera=ticket.source)
             result = _finish(result, steps=steps[ticket.source] if steps else (), sinks=sinks, recorder=recorder)
             inbox.finish(ticket)
             written, ended_s = written + 1, time.monotonic()
