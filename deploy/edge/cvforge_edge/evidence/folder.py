@@ -97,7 +97,9 @@ class EvidenceFolder:
         if len(self.kept) - len(alike) < self._max_frames and self.size_bytes + typical_bytes <= self._max_bytes:
             return True
         first = self._first_to_go(joined_by=likeness)
-        return first is None or first.likeness.group != likeness.group or first.value <= value
+        if first is None or not first.of_this_model:
+            return True
+        return first.likeness.group != likeness.group or first.value <= value
 
     def store(self, kept: Kept, files: Mapping[str, bytes]) -> None:
         """Store a frame in place of those like it, and let others go until it fits.
