@@ -48,7 +48,9 @@ def main() -> int:
         reference = Statistics.from_value(
             manifest.reference_statistics, task=manifest.task, labels=manifest.labels, where=str(options.bundle)
         )
-        print(f"{manifest.name}: {reference.images} reference pictures, {'with' if reference.embedding else 'no'} embedding\n")
+        print(
+            f"{manifest.name}: {reference.images} reference pictures, {'with' if reference.embedding else 'no'} embedding\n"
+        )
         print("| pictures | shown | windows | drift | notice or drift | by |\n|---|---|---|---|---|---|")
         for name, images in _kinds(options):
             alone = [_measured(predictor, [image], reference) for image in images]
@@ -88,11 +90,15 @@ def _scaled(image_bgr: np.ndarray, factors: tuple[float, float, float]) -> np.nd
 def _place(predictor: Predictor, image_bgr: np.ndarray, reference: Statistics) -> Statistics:
     """A window of one picture that trembles and flickers: a few variants, each as often as makes a window."""
     rng = np.random.default_rng(0)
-    height, width = (side - 2 * TREMBLE_PIXELS for side in image_bgr.shape[:2])
+    height, width = image_bgr.shape[:2]
     variants = []
     for _ in range(PLACE_REPEATS):
-        top, left = (int(steps) for steps in rng.integers(0, 2 * TREMBLE_PIXELS + 1, 2))
-        moved = image_bgr[top : top + height, left : left + width]  # whole pixels, whole levels: others would blur or add noise
+        # Whole pixels and whole levels: others would blur or add noise.
+        shift = np.array([[1, 0, 0], [0, 1, 0]], np.float32)
+        shift[:, 2] = rng.integers(-TREMBLE_PIXELS, TREMBLE_PIXELS + 1, 2)
+        moved = cv2.warpAffine(
+            image_bgr, shift, (width, height), flags=cv2.INTER_NEAREST, borderMode=cv2.BORDER_REPLICATE
+        )
         light = int(rng.integers(-FLICKER_LEVELS, FLICKER_LEVELS + 1))
         variants.append(np.clip(moved.astype(np.int16) + light, 0, 255).astype(np.uint8))
     one = _measured(predictor, variants, reference)

@@ -38,7 +38,9 @@ def test_a_frame_without_objects_is_hard_where_one_was_nearly_found(best, hard):
     assert [(reason.kind, reason.label) for reason in reasons] == ([("nothing_sure", "red")] if hard else [])
 
 
-@pytest.mark.parametrize(("answer", "value"), [((0.5, 0.4, 0.1), 0.9), ((0.55, 0.35, 0.1), None), ((0.9, 0.1, 0), None)])
+@pytest.mark.parametrize(
+    ("answer", "value"), [((0.5, 0.4, 0.1), 0.9), ((0.55, 0.35, 0.1), None), ((0.9, 0.1, 0), None)]
+)
 def test_a_small_margin_between_two_classes_makes_a_frame_hard(answer, value):
     reasons = unsure_reasons(seen(probs(*answer), model="classifier").glance, THREE)
     assert [round(reason.value, 5) for reason in reasons] == ([] if value is None else [value])
@@ -152,11 +154,12 @@ def reference_of(pictures, embeddings=None) -> Statistics:
 
 def test_a_picture_beyond_the_reference_is_an_outlier_by_name():
     reference = reference_of([noise(seed) for seed in range(60)])
-    assert outlier_reasons(seen(image=noise(99)).glance, reference) == []
-    found = {reason.label: reason.value for reason in outlier_reasons(seen(image=noise(99) // 8).glance, reference)}
+    dark = seen(image=noise(99) // 8).glance
+    assert outlier_reasons(seen(image=noise(99)).glance, reference, distance=None) == []
+    found = {reason.label: reason.value for reason in outlier_reasons(dark, reference, distance=None)}
     assert {"brightness", "contrast"} <= set(found)
     assert all(0 < value < 1 for value in found.values())
-    assert outlier_reasons(seen(image=noise(99) // 8).glance, None) == []
+    assert outlier_reasons(dark, None, distance=None) == []
 
 
 def test_an_embedding_beyond_the_reference_is_an_outlier():
@@ -164,8 +167,10 @@ def test_an_embedding_beyond_the_reference_is_an_outlier():
     reference = reference_of([noise(seed) for seed in range(60)], rng.normal(size=(60, 4)))
     usual = seen(image=noise(99), outputs={"embedding": np.zeros(4, np.float32)})
     strange = seen(image=noise(99), outputs={"embedding": np.full(4, 30, np.float32)})
-    assert outlier_reasons(usual.glance, reference) == []
-    assert [reason.label for reason in outlier_reasons(strange.glance, reference)] == ["distance"]
+    watch = DriftWatch(Task.DETECTION, LABELS, reference=reference, names=["door"])
+    found = [outlier_reasons(one.glance, reference, distance=watch.distance(one)) for one in (usual, strange)]
+    assert [[reason.label for reason in reasons] for reasons in found] == [[], ["distance"]]
+    assert watch.distance(strange) == pytest.approx(float(reference.embedding.distance(np.full((1, 4), 30))[0]))
 
 
 class ListKeeper:

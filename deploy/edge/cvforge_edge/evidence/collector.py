@@ -85,8 +85,10 @@ class Collector:
                 self._keep(camera)
 
     def _measured(self, seen: Seen) -> list[Reason]:
-        self._drift.add(seen)
-        return unsure_reasons(seen.glance, self._labels) + outlier_reasons(seen.glance, self._drift.reference)
+        distance = self._drift.distance(seen)
+        self._drift.add(seen, distance=distance)
+        outliers = outlier_reasons(seen.glance, self._drift.reference, distance=distance)
+        return unsure_reasons(seen.glance, self._labels) + outliers
 
     def _offer(self, camera: _Camera, seen: Seen, reasons: Sequence[Reason]) -> None:
         if not reasons:

@@ -42,8 +42,14 @@ def unsure_reasons(glance: Glance, labels: tuple[str, ...]) -> list[Reason]:
     return [Reason("unsure", entropy, f"entropy of the pixels' classes is {entropy:.2f} of the largest on average")]
 
 
-def outlier_reasons(glance: Glance, reference: Statistics | None) -> list[Reason]:
-    """In what a picture lies beyond 99.5 % of the reference; empty where there is none, or the picture is like it."""
+def outlier_reasons(glance: Glance, reference: Statistics | None, *, distance: float | None) -> list[Reason]:
+    """In what a picture lies beyond 99.5 % of the reference; empty where there is none, or the picture is like it.
+
+    Args:
+        glance: at the picture.
+        reference: from the bundle; None where it has none.
+        distance: of its embedding from the reference; None where there is none.
+    """
     if reference is None or not reference.images:
         return []
     reasons = []
@@ -55,10 +61,8 @@ def outlier_reasons(glance: Glance, reference: Statistics | None) -> list[Reason
             away = abs(value - usual.mean) / max(np.sqrt(usual.variance), 1e-9)
             text = f"{quantity} is {value:.3g}, of the reference {usual.quantile(0.5):.3g}"
             reasons.append(Reason("outlier", _grown(away / 3), text, label=quantity))
-    places = reference.embedding
-    if places is not None and places.can_measure and places.distances.count and glance.embedding is not None:
-        distance = float(places.distance(glance.embedding[None])[0])
-        limit = places.distances.quantile(OUTLIER)
+    if reference.embedding is not None and distance is not None:
+        limit = reference.embedding.distances.quantile(OUTLIER)
         if distance > limit:
             text = (
                 f"to the network it is {distance:.2f} away from the reference, 99.5 % of which lie within {limit:.2f}"

@@ -60,10 +60,28 @@ class DriftWatch:
         self, task: Task, labels: tuple[str, ...], *, reference: Statistics | None, names: Sequence[str]
     ) -> None:
         self._task, self._labels, self.reference = task, labels, reference
+        places = None if reference is None else reference.embedding
+        measures = places is not None and places.can_measure and places.distances.count > 0
+        self._yardstick = places.yardstick() if places is not None and measures else None
         self.cameras = [_Camera(name, Windows(task, labels)) for name in names]
 
-    def add(self, seen: Seen) -> None:
+    def distance(self, seen: Seen) -> float | None:
+        """How far a picture is from the reference to the network; None where one of them has no embedding.
+
+        Raises:
+            SpecError: the embedding is of another model.
+        """
+        embedding = seen.glance.embedding
+        if embedding is None or self._yardstick is None:
+            return None
+        return float(self._yardstick.distance(embedding[None])[0])
+
+    def add(self, seen: Seen, *, distance: float | None = None) -> None:
         """Take in one picture.
+
+        Args:
+            seen: the picture.
+            distance: what `distance` said of it.
 
         Raises:
             SpecError: something breaks its contract; nothing of this picture was taken in.
@@ -74,7 +92,7 @@ class DriftWatch:
             seen.glance.image_bgr,
             seen.glance.usual_prediction,
             embedding=seen.glance.embedding,
-            reference=None if self.reference is None else self.reference.embedding,
+            distance=distance,
             now_s=seen.frame.captured_s,
         )
 

@@ -2,9 +2,10 @@
 
 Every quantity that is known for each picture of the reference is compared by one rule: where does the median of the window
 lie among the reference? A camera sees one place for hours, so its values are narrower than those of the reference and never
-independent; a test for equal distributions (Kolmogorov-Smirnov, population stability index) calls every camera a drift. The
-median of a window that is like the reference lies below 1 % or above 99 % of it with a chance of 2 %, whatever the camera
-and however its pictures hang together; that chance is the false alarm rate of a level with these limits.
+independent; a test for equal distributions (Kolmogorov-Smirnov, population stability index) calls every camera a drift. Where
+the camera shows one place, drawn as the pictures of the reference were, its median lies below 0.5 % or above 99.5 % of them with
+a chance of 1 %, however its pictures hang together, and less often where it shows many places. For drift it must lie outside by
+a margin, too (`position.far_outside`).
 Source: Mathisen 1943, A Method of Testing the Hypothesis that Two Samples are from the Same Population (where the median of
 one sample lies in the other).
 """
@@ -16,7 +17,7 @@ from typing import Any
 
 import numpy as np
 
-from cvforge_edge.evidence.position import LEVELS, NOTICE, OK, Limits, beyond_text, position
+from cvforge_edge.evidence.position import DRIFT, LEVELS, NOTICE, OK, Limits, beyond_text, far_outside, position
 from cvforge_edge.stats.distribution import Distribution
 from cvforge_edge.stats.embedding import EmbeddingStatistics
 from cvforge_edge.stats.statistics import Statistics
@@ -31,9 +32,10 @@ IMAGE_SCORES = Limits(notice_low=0.05, drift_low=0.01)
 NUMBER_OF_OBJECTS = Limits(notice_low=0.005, notice_high=0.995)
 MIX_NOTICE = 0.5
 """Total variation: so large a share of the answers goes to other classes."""
-CAST_NOTICE, CAST_DRIFT = 0.05, 0.10
+CAST_NOTICE = 0.10
+"""Share of the light: one place may have this cast by itself, so it is never drift."""
 VARIED = 0.5
-"""A window whose pictures spread at least so much of what those of the reference do may be told by its mean."""
+"""A window that is at least so varied, as a share of the reference, shows many places and may be told by its mean."""
 SHIFT_NOTICE, SHIFT_DRIFT = 0.6, 1.0
 WORDS = {
     "brightness": ("darker", "brighter", "bright"),
@@ -89,12 +91,16 @@ def compare(window: Statistics, reference: Statistics) -> tuple[Finding, ...]:
 def _image_finding(quantity: str, window: Distribution, reference: Distribution) -> Finding:
     found, usual = window.quantile(0.5), reference.quantile(0.5)
     where = position(reference, found)
-    level = BOTH_SIDES.level(where)
+    level = _only_far(BOTH_SIDES.level(where), reference, found)
     less, more, word = WORDS[quantity]
     how = f"as {word} as in training" if level == OK else f"{less if where < 0.5 else more} than in training"
     beyond = "" if level == OK else f", beyond {beyond_text(where, reference.count)} of its pictures"
     text = f"pictures are {how}: median {quantity} {found:.3g}, reference {usual:.3g}{beyond}"
     return Finding(quantity, level, found, usual, text)
+
+
+def _only_far(level: str, reference: Distribution, found: float) -> str:
+    return NOTICE if level == DRIFT and not far_outside(reference, found) else level
 
 
 def _answer_findings(window: Statistics, reference: Statistics) -> list[Finding]:
@@ -136,11 +142,21 @@ def _object_finding(window: Distribution, reference: Distribution) -> Finding:
 
 
 def _class_finding(window: Any, reference: Any) -> Finding:
-    """Total variation between the shares of the classes. Source: Levin & Peres 2017, Markov Chains and Mixing Times, 4.1."""
-    distance = 0.5 * float(np.abs(window / window.sum() - reference / reference.sum()).sum())
-    level = NOTICE if distance >= MIX_NOTICE else OK
+    """Total variation between the shares of the classes; named where as many classes occur as in the reference, about.
+
+    One place shows few classes, with good reason. Sources: Levin & Peres 2017, Markov Chains and Mixing Times, 4.1; for the
+    number of classes Jost 2006, Entropy and Diversity (the exponential of the entropy).
+    """
+    found, usual = window / window.sum(), reference / reference.sum()
+    distance = 0.5 * float(np.abs(found - usual).sum())
+    level = NOTICE if distance >= MIX_NOTICE and _classes(found) >= VARIED * _classes(usual) else OK
     text = f"{distance:.0%} of the answers go to other classes than in training"
     return Finding("classes", level, distance, 0.0, text)
+
+
+def _classes(shares: Any) -> float:
+    present = shares[shares > 0]
+    return float(np.exp(-(present * np.log(present)).sum()))
 
 
 def _color_finding(window: Statistics, reference: Statistics) -> Finding:
@@ -152,7 +168,7 @@ def _color_finding(window: Statistics, reference: Statistics) -> Finding:
     differences = found - usual
     strongest = int(np.abs(differences).argmax())
     cast = float(abs(differences[strongest]))
-    level = LEVELS[(cast >= CAST_NOTICE) + (cast >= CAST_DRIFT)]
+    level = NOTICE if cast >= CAST_NOTICE else OK
     colour = ("blue", "green", "red")[strongest]
     how = "coloured as" if level == OK else f"{'more' if differences[strongest] > 0 else 'less'} {colour} than"
     text = f"pictures are {how} in training: {colour} is {found[strongest]:.0%} of the light, reference {usual[strongest]:.0%}"
@@ -177,7 +193,7 @@ def _embedding_findings(window: EmbeddingStatistics, reference: EmbeddingStatist
 def _distance_finding(window: Distribution, reference: Distribution) -> Finding:
     found, usual = window.quantile(0.5), reference.quantile(0.5)
     where = position(reference, found)
-    level = FAR_ONLY.level(where)
+    level = _only_far(FAR_ONLY.level(where), reference, found)
     how = "as like those of training as those are" if level == OK else "unlike those of training"
     beyond = "" if level == OK else f", further than {beyond_text(where, reference.count)} of its pictures"
     text = f"to the network pictures are {how}: median distance {found:.2f}, reference {usual:.2f}{beyond}"

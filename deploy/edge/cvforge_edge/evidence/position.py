@@ -10,6 +10,7 @@ from cvforge_edge.stats.distribution import Distribution
 
 OK, NOTICE, DRIFT = "ok", "notice", "drift"
 LEVELS = (OK, NOTICE, DRIFT)
+MARGIN = 0.1
 
 
 @dataclass(frozen=True)
@@ -51,6 +52,15 @@ def position(reference: Distribution, value: float) -> float:
     inside = min(1.0, max(0.0, (value - (bins.low + index * bins.width)) / bins.width))
     below = float(reference.counts[:index].sum()) + inside * float(reference.counts[index])
     return below / max(reference.count, 1)
+
+
+def far_outside(reference: Distribution, value: float) -> bool:
+    """Whether a value lies outside the middle 99 % of the reference by more than a tenth of the width of its middle 95 %.
+
+    Of a hundred pictures the middle 99 % are all of them, and the next of their kind may lie a little further out.
+    """
+    margin = MARGIN * (reference.quantile(0.975) - reference.quantile(0.025))
+    return value < reference.quantile(0.005) - margin or value > reference.quantile(0.995) + margin
 
 
 def beyond_text(position: float, count: int) -> str:

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     import numpy.typing as npt
 
     from cvforge_edge.draw import ImageU8
-    from cvforge_edge.stats.embedding import EmbeddingStatistics
 
 HOUR_S = 3600.0
 PARTS = 12
@@ -42,7 +41,7 @@ class Windows:
         prediction: Prediction,
         *,
         embedding: npt.NDArray[Any] | None,
-        reference: EmbeddingStatistics | None,
+        distance: float | None,
         now_s: float,
     ) -> None:
         """Take in one picture.
@@ -51,7 +50,7 @@ class Windows:
             image_bgr: what the network saw.
             prediction: with the thresholds of the bundle.
             embedding: (d,), or None.
-            reference: what its distance is measured from; None measures none.
+            distance: of the embedding from the reference; None where there is none.
             now_s: time of the picture, never smaller than before.
 
         Raises:
@@ -59,8 +58,8 @@ class Windows:
         """
         one = Statistics(self._task, self._labels)
         one.add(image_bgr, prediction, embedding=embedding)
-        if one.embedding is not None and reference is not None and reference.can_measure:
-            one.embedding.distances.add(reference.distance(np.asarray(embedding)[None]))
+        if one.embedding is not None and distance is not None:
+            one.embedding.distances.add(np.array([distance]))
         self.since_start.merge(one)
         if not self._parts or now_s - self._parts[-1][0] >= PART_S:
             self._parts.append((now_s, Statistics(self._task, self._labels)))
