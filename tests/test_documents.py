@@ -43,7 +43,8 @@ def test_every_command_is_understood_by_its_program(
     if arguments[0] in program.get("COMMANDS", {}):
         program = vars(importlib.import_module(program["COMMANDS"][arguments.pop(0)]))
     if Path(script).name in EDGE_PROGRAMS:
-        program["parse_options"](arguments)
+        parse = program.get("parse_options") or importlib.import_module("cvforge_edge.camera_options").parse_options
+        parse(arguments)
         return
     if arguments[0] in program.get("COMMANDS", {}):
         importlib.import_module(program["COMMANDS"][arguments[0]])._parser().parse_args(arguments[1:])

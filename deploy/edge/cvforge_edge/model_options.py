@@ -7,7 +7,7 @@ import os
 import sys
 from contextlib import ExitStack
 from dataclasses import replace
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from cvforge_edge.sources.source import Source
 
 AUTO = "auto"
+Watched: TypeAlias = "Callable[[Predictor], FramePredictor]"
+"""Puts something around a model that looks at its raw outputs."""
 
 
 def add_model_options(group: argparse._ArgumentGroup) -> None:
@@ -117,6 +119,7 @@ def open_predictors(
     *,
     backend: str | None,
     warm_up: bool,
+    watched: Watched | None = None,
 ) -> list[FramePredictor]:
     """One loaded model for each session.
 
@@ -125,6 +128,7 @@ def open_predictors(
         bundle: an open one.
         arrangement: how many, and with how many threads each.
         backend: name of the backend; None for the preferred one.
+        watched: puts something around the models that looks at their raw outputs; None for nothing.
         warm_up: run each once, so that the first picture of a camera waits no longer than any other.
 
     Raises:
@@ -142,7 +146,8 @@ def open_predictors(
                 predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
             spec = predictor.manifest.postprocess
             predictor = predictor.with_postprocess(replace(spec, score_threshold=lowest_score(options, spec)))
-            predictors.append(predictor if region is None else RegionPredictor(predictor, region))
+            seen = predictor if watched is None else watched(predictor)
+            predictors.append(seen if region is None else RegionPredictor(seen, region))
         on_error.pop_all()
     return predictors
 

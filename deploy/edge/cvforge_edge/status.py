@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 from cvforge_edge.latency import StageLatency
 
@@ -47,6 +47,31 @@ class CameraStatus:
 
 
 @dataclass(frozen=True)
+class Gauge:
+    """A number that a sink wants to see in graphs.
+
+    Attributes:
+        name: as Prometheus takes it.
+        text: what it means, one sentence.
+        value: now.
+        labels: pairs of name and value that tell numbers of one name apart.
+    """
+
+    name: str
+    text: str
+    value: float
+    labels: tuple[tuple[str, str], ...] = ()
+
+
+@runtime_checkable
+class Gauged(Protocol):
+    """A sink that has numbers for graphs."""
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """Those of this moment; called about twice a second."""
+
+
+@dataclass(frozen=True)
 class RunStatus:
     """A whole run.
 
@@ -63,6 +88,7 @@ class RunStatus:
         memory_mb: resident memory of the process, MB of 10^6 bytes; None where the system does not say.
         events: how many since the start.
         outputs: one line for each sink: what it has taken, what waits, what failed.
+        gauges: numbers of sinks that have some.
     """
 
     phase: str = "starting"
@@ -77,6 +103,7 @@ class RunStatus:
     memory_mb: float | None = None
     events: int = 0
     outputs: tuple[str, ...] = ()
+    gauges: tuple[Gauge, ...] = ()
 
 
 class StatusBoard:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cvforge_edge.status import CameraStatus, StatusBoard
+from cvforge_edge.status import CameraStatus, Gauged, StatusBoard
 
 if TYPE_CHECKING:
     from cvforge_edge.frame import Result
@@ -53,6 +53,7 @@ class StatusWriter:
             recorder: asked for its percentiles.
         """
         self._board, self._inbox, self._sinks, self._recorder = board, inbox, sinks, recorder
+        self._gauged = [sink for sink in sinks if isinstance(sink, Gauged)]
         self._lock = threading.Lock()
         now_s = time.monotonic()
         self._cameras = [_Camera(state_since_s=now_s) for _ in inbox.sources]
@@ -107,6 +108,7 @@ class StatusWriter:
                 memory_mb=resident_memory_mb(),
                 events=self._events,
                 outputs=tuple(summary for sink in self._sinks if (summary := sink.summary())),
+                gauges=tuple(gauge for sink in self._gauged for gauge in sink.gauges()),
             )
 
     def _frames_per_second(self) -> list[float]:

@@ -10,6 +10,7 @@ covariance), its upper triangle row by row. D is a `Distribution`.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -28,6 +29,31 @@ MAX_VALUE = 1e15
 DISTANCE_BINS = Bins(0.0, 10.0, 100)
 NEGATIVE_SHARE = 1e-9
 """How far below 0, as a share of the trace, rounding may put an eigenvalue of the scatter matrix."""
+
+
+@dataclass(frozen=True, eq=False)
+class Yardstick:
+    """Measures `EmbeddingStatistics.distance` from a set of images.
+
+    Attributes:
+        mean: (d,), of the set.
+        axes: (d, d), main axes of its covariance, one a column.
+        precisions: (d,), 1 / variance along each axis.
+    """
+
+    mean: npt.NDArray[np.float64]
+    axes: npt.NDArray[np.float64]
+    precisions: npt.NDArray[np.float64]
+
+    def distance(self, points: npt.NDArray[Any]) -> npt.NDArray[np.float64]:
+        """(n,) distances of points (n, d), at least 0.
+
+        Raises:
+            SpecError: the points have another width.
+        """
+        points = _check_points(points, len(self.mean))
+        squared: npt.NDArray[np.float64] = np.square((points - self.mean) @ self.axes) @ self.precisions
+        return np.sqrt(squared / len(self.mean))
 
 
 class EmbeddingStatistics:
@@ -115,15 +141,19 @@ class EmbeddingStatistics:
         Raises:
             SpecError: the points have another width, or `can_measure` is False.
         """
-        points = np.asarray(points, np.float64)
-        if points.ndim != 2 or points.shape[1] != self.width:
-            raise SpecError(f"points: found shape {points.shape}, expected (n, {self.width})")
+        _check_points(points, self.width)
+        return self.yardstick().distance(points)
+
+    def yardstick(self) -> Yardstick:
+        """What measures distances from the images so far, made once for many points.
+
+        Raises:
+            SpecError: `can_measure` is False.
+        """
         if not self.can_measure:
             raise SpecError(f"distance: found {self.images} images without spread, expected at least two that differ")
         variances, axes = np.linalg.eigh(self.covariance)
-        variances = _shrunk(np.maximum(variances, 0.0), self.images)
-        squared: npt.NDArray[np.float64] = np.square((points - self.mean) @ axes) @ (1 / variances)
-        return np.sqrt(squared / self.width)
+        return Yardstick(self.mean, axes, 1 / _shrunk(np.maximum(variances, 0.0), self.images))
 
     def shift(self, window: EmbeddingStatistics) -> float:
         """How far the mean of other images lies from that of the set: about 1 where they are alike, and if they are not, more
@@ -182,6 +212,13 @@ class EmbeddingStatistics:
         if self.distances.minimum < 0:
             problems.append(f"distances.minimum: found {self.distances.minimum:g}, accepted at least 0")
         return problems
+
+
+def _check_points(points: npt.NDArray[Any], width: int) -> npt.NDArray[np.float64]:
+    points = np.asarray(points, np.float64)
+    if points.ndim != 2 or points.shape[1] != width:
+        raise SpecError(f"points: found shape {points.shape}, expected (n, {width})")
+    return points
 
 
 def _shrunk(variances: npt.NDArray[np.float64], images: int) -> npt.NDArray[np.float64]:

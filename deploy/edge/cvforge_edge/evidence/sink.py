@@ -1,0 +1,136 @@
+"""Evidence as a sink: takes results at once, and works on a thread of its own."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import replace
+
+from cvforge_edge.events import Event
+from cvforge_edge.evidence.evidence import Evidence
+from cvforge_edge.evidence.glance import Glances, WatchedPredictor
+from cvforge_edge.evidence.seen import Seen
+from cvforge_edge.frame import Result
+from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.predictor import Predictor
+from cvforge_edge.status import Gauge
+
+MAX_WAITING = 16
+"""Frames that wait for the thread; further ones of a camera are left out and counted."""
+FILE_WAITS_S = 0.5
+"""A file waits for room so long at most: nobody loses a frame of it because a disk is slow for a moment."""
+WAKE_EVERY_S = 1.0
+CLOSE_TIMEOUT_S = 5.0
+"""What waits takes a fraction of a second; only a disk that hangs takes longer, and is then left."""
+
+logger = logging.getLogger(__name__)
+
+
+class EvidenceSink:
+    """Hands frames to `Evidence` and its events back to the run.
+
+    Args:
+        evidence: closed by this.
+        usual_spec: kind and thresholds of the bundle.
+    """
+
+    def __init__(self, evidence: Evidence, *, usual_spec: PostprocessSpec) -> None:
+        self._evidence, self._usual_spec = evidence, usual_spec
+        self._glances = Glances()
+        self._news = threading.Condition()
+        self._waiting: deque[Seen] = deque()
+        self._events: dict[int, list[Event]] = {}
+        self._closing = False
+        self._left_out = 0
+        self._report: tuple[str, tuple[Gauge, ...]] = (evidence.summary(), evidence.gauges())
+        self._thread = threading.Thread(target=self._work, name="evidence", daemon=True)
+        self._thread.start()
+
+    def watched(self, predictor: Predictor) -> WatchedPredictor:
+        """The same session of the model, whose raw outputs are seen from now on."""
+        return WatchedPredictor(predictor, usual_spec=self._usual_spec, glances=self._glances)
+
+    def step(self, camera: int) -> DriftEvents:
+        """A step for the results of one source that adds the drifts that begin and end."""
+        return DriftEvents(self, camera)
+
+    def write(self, result: Result) -> None:
+        """Take one result; nothing is done with it yet."""
+        glance = self._glances.take(result.frame.image_bgr)
+        if glance is None:
+            return
+        seen = Seen(result.frame, result.camera, glance)
+        with self._news:
+            if len(self._waiting) >= MAX_WAITING and result.frame.unix_time_s is None:
+                self._news.wait_for(lambda: len(self._waiting) < MAX_WAITING, FILE_WAITS_S)
+            if len(self._waiting) >= MAX_WAITING:
+                self._left_out += 1
+                return
+            self._waiting.append(seen)
+            self._news.notify_all()
+
+    def take_events(self, camera: int) -> tuple[Event, ...]:
+        """Drifts of a source that began or ended since the last call."""
+        if not self._events:
+            return ()
+        with self._news:
+            return tuple(self._events.pop(camera, ()))
+
+    def close(self) -> None:
+        """Finish what waits; may be called twice."""
+        with self._news:
+            self._closing = True
+            self._news.notify_all()
+        self._thread.join(CLOSE_TIMEOUT_S)
+        if self._thread.is_alive():
+            logger.warning("evidence: the disk is slow; the newest evidence of this run may be missing")
+
+    def summary(self) -> str:
+        """What was kept, and what is different from the reference."""
+        left_out = f"; {self._left_out} frames left out, the device was busy" if self._left_out else ""
+        return f"{self._report[0]}{left_out}"
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """Numbers for graphs."""
+        return self._report[1]
+
+    def _work(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._waiting or self._closing, WAKE_EVERY_S)
+                seen = self._waiting.popleft() if self._waiting else None
+                ended = self._closing and seen is None
+                self._news.notify_all()
+            if ended:
+                break
+            if seen is not None:
+                self._evidence.take(seen)
+            self._publish(self._evidence.judge_if_due())
+        self._evidence.close()
+        self._publish([])
+
+    def _publish(self, events: Sequence[tuple[int, Event]]) -> None:
+        self._report = (self._evidence.summary(), self._evidence.gauges())
+        if events:
+            with self._news:
+                for camera, event in events:
+                    self._events.setdefault(camera, []).append(event)
+
+
+class DriftEvents:
+    """A step that adds drifts to the results of one source.
+
+    Args:
+        sink: asked for them.
+        camera: place of the source among those of the run.
+    """
+
+    def __init__(self, sink: EvidenceSink, camera: int) -> None:
+        self._sink, self._camera = sink, camera
+
+    def apply(self, result: Result) -> Result:
+        """The result with the events that came since the last one."""
+        events = self._sink.take_events(self._camera)
+        return replace(result, events=(*result.events, *events)) if events else result

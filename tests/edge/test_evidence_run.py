@@ -1,0 +1,294 @@
+"""Evidence in a real run: by the command, through the pipeline, beside tracking steps and regions, and never in its way."""
+
+from __future__ import annotations
+
+import json
+import threading
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+
+from cvforge_edge.backends import choose_backend, open_backend
+from cvforge_edge.bundle import open_bundle
+from cvforge_edge.events import Event
+from cvforge_edge.evidence.evidence import Evidence
+from cvforge_edge.evidence.glance import KEPT_GLANCES, Glances, WatchedPredictor
+from cvforge_edge.evidence.settings import EvidenceSettings
+from cvforge_edge.evidence.sink import CLOSE_TIMEOUT_S, MAX_WAITING, EvidenceSink
+from cvforge_edge.manifest import read_manifest, write_manifest
+from cvforge_edge.pipeline import run_pipeline
+from cvforge_edge.predictor import Predictor
+from cvforge_edge.stats.statistics import Statistics
+from cvforge_edge.status import Gauge, RunStatus, StatusBoard
+from edge.conftest import MODELS, tiny_manifest, two_squares
+from edge.evidence_frames import seen
+from edge.test_pipeline import ListSink, ListSource
+from edge.test_run_camera import run_camera
+
+
+def predictor_of(model: str) -> Predictor:
+    backend = choose_backend(("onnx", "tflite"))
+    form = "onnx" if "onnx" in backend else "tflite"
+    return Predictor(open_backend(backend, MODELS / f"{model}.{form}"), tiny_manifest(model))
+
+
+def add_reference(bundle: Path, *, brightness: int) -> None:
+    """Reference statistics of pictures that are about so bright."""
+    manifest = read_manifest(bundle)
+    reference = Statistics(manifest.task, manifest.labels)
+    rng = np.random.default_rng(0)
+    with Predictor.from_bundle(bundle) as predictor:
+        for _ in range(60):
+            image = np.clip(rng.normal(brightness, 10) + rng.normal(0, 5, (64, 96, 3)), 0, 255).astype(np.uint8)
+            reference.add(image, predictor.predict(image))
+    write_manifest(replace(manifest, reference_statistics=reference.to_value()), bundle)
+
+
+@pytest.fixture
+def night(tmp_path: Path) -> Path:
+    """30 seconds of a dark picture with a bright red square, which for one frame is not there."""
+    writer = cv2.VideoWriter(str(tmp_path / "night.avi"), cv2.VideoWriter.fourcc(*"MJPG"), 10.0, (192, 128))
+    for index in range(300):
+        frame = np.zeros((128, 192, 3), np.uint8)
+        if index != 150:
+            frame[32:64, 32:64] = (0, 0, 255)
+        writer.write(frame)
+    writer.release()
+    return tmp_path / "night.avi"
+
+
+def test_a_run_finds_the_drift_and_the_frame_that_does_not_fit(make_bundle, night, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    add_reference(bundle, brightness=150)
+    run = run_camera("--bundle", bundle, "--source", night, "--evidence", "e", "--json", "out.jsonl", cwd=tmp_path)
+    assert run.returncode == 0, run.stderr
+    assert "drift: pictures are darker than in training" in run.stderr
+    report = json.loads((tmp_path / "e" / "drift.json").read_text())
+    [camera] = report["cameras"].values()
+    assert (camera["level"], camera["hour"]["images"]) == ("drift", 60)
+    records = [json.loads(path.read_text()) for path in (tmp_path / "e" / "frames").glob("*.json")]
+    assert 150 in [one["frame"] for one in records if one["reasons"][0]["kind"] == "flicker"]
+    lines = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]
+    assert len(lines) == 300
+
+
+def test_the_same_clip_gives_the_same_evidence(make_bundle, night, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    for folder in ("a", "b"):
+        run = run_camera("--bundle", bundle, "--source", night, "--evidence", folder, "--sessions", 2, cwd=tmp_path)
+        assert run.returncode == 0, run.stderr
+    names = [sorted(path.name for path in (tmp_path / folder / "frames").iterdir()) for folder in ("a", "b")]
+    assert names[0] == names[1] != []
+
+
+@pytest.mark.parametrize("model", ["classifier", "segmenter"])
+def test_other_tasks_give_evidence_too(make_bundle, night, tmp_path, model):
+    bundle = make_bundle(model, formats=("onnx",))
+    add_reference(bundle, brightness=150)
+    run = run_camera(
+        "--bundle", bundle, "--source", night, "--evidence", "e", "--evidence-pictures", "none", cwd=tmp_path
+    )
+    assert run.returncode == 0, run.stderr
+    assert "darker than in training" in run.stderr
+    assert {path.suffix for path in (tmp_path / "e" / "frames").iterdir()} <= {".json"}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("--evidence-pictures", "none"), 2, "--evidence-pictures belongs to --evidence FOLDER"),
+        (("--evidence-max-mb", "5"), 2, "--evidence-max-mb belongs to --evidence FOLDER"),
+        (("--evidence", "e", "--evidence-max-mb", "0"), 2, "accepted whole numbers of at least 1"),
+        (("--evidence", "e", "--evidence-pictures", "some"), 2, "invalid choice"),
+        (("--evidence", "e", "--evidence-blur", "red"), 2, "belongs to --evidence-pictures blurred"),
+        (
+            ("--evidence", "e", "--evidence-pictures", "blurred", "--evidence-blur", "green"),
+            2,
+            "--evidence-blur: found green, the model knows red, blue",
+        ),
+        (("--evidence", "night.avi"), 10, "cannot be created for its owner alone"),
+        (("--evidence", "/proc/e"), 10, "/proc/e: cannot be created"),
+    ],
+)
+def test_wrong_options_end_with_a_message_and_their_code(make_bundle, night, tmp_path, arguments, code, words):
+    run = run_camera(
+        "--bundle", make_bundle("detector", formats=("onnx",)), "--source", night, *arguments, cwd=tmp_path
+    )
+    assert run.returncode == code, run.stderr
+    assert words in run.stderr
+    assert "Traceback" not in run.stderr
+
+
+def test_evidence_needs_a_source(make_bundle, tmp_path):
+    run = run_camera("--bundle", "B", "--self-test", "--evidence", "e", cwd=tmp_path)
+    assert (run.returncode, "need a --source" in run.stderr) == (2, True)
+
+
+def test_a_watched_model_says_what_it_says_unwatched_and_leaves_a_glance():
+    with predictor_of("detector") as predictor:
+        glances = Glances()
+        watched = WatchedPredictor(predictor, usual_spec=predictor.manifest.postprocess, glances=glances)
+        image = two_squares()
+        found, expected = watched.predict(image), predictor.predict(image)
+        np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
+        glance = glances.take(image)
+        assert glance.prediction is found
+        assert set(glance.outputs) == {"boxes", "scores"}
+        assert glances.take(image) is None
+
+
+def test_drift_is_judged_with_the_thresholds_of_the_bundle():
+    with predictor_of("detector") as predictor:
+        glances, usual = Glances(), predictor.manifest.postprocess
+        strict = predictor.with_postprocess(replace(usual, score_threshold=1.0))
+        image = two_squares()
+        WatchedPredictor(strict, usual_spec=usual, glances=glances).predict(image)
+        glance = glances.take(image)
+        assert (len(glance.prediction), len(glance.usual_prediction)) == (0, 2)
+
+
+def test_a_glance_at_a_region_belongs_to_its_picture():
+    glances = Glances()
+    image, other = two_squares(), two_squares()
+    glances.put(replace(seen(image=image[10:50, 20:60]).glance))
+    assert glances.take(other) is None
+    assert glances.take(image).image_bgr.shape == (40, 40, 3)
+
+
+def test_glances_whose_results_never_come_are_forgotten():
+    glances = Glances()
+    images = [two_squares() for _ in range(KEPT_GLANCES + 5)]
+    for image in images:
+        glances.put(seen(image=image).glance)
+    assert sum(glances.take(image) is not None for image in images) == KEPT_GLANCES
+
+
+class StubEvidence:
+    """Takes what comes, as slowly as it is told, and has one event to tell."""
+
+    def __init__(self, *, gate: threading.Event | None = None, event_after: int | None = None) -> None:
+        self.gate, self.event_after, self.taken, self.closed = gate, event_after, [], False
+
+    def take(self, seen) -> None:
+        if self.gate is not None:
+            self.gate.wait(30)
+        self.taken.append((seen.camera, seen.frame.index))
+
+    def judge_if_due(self):
+        if self.event_after is None or len(self.taken) < self.event_after:
+            return []
+        self.event_after = None
+        return [(0, Event("drift:brightness", "drift_began", "list", 1, 0.1, None))]
+
+    def close(self) -> None:
+        self.closed = True
+
+    def summary(self) -> str:
+        return f"{len(self.taken)} taken"
+
+    def gauges(self):
+        return (Gauge("cvforge_evidence_frames", "Hard frames.", 3.0),)
+
+
+class Session:
+    """A watched session that says nothing about anything."""
+
+    def __init__(self, sink: EvidenceSink, model: str = "detector") -> None:
+        self.manifest, self.sink = tiny_manifest(model), sink
+
+    def predict(self, image_bgr):
+        frame = seen(image=image_bgr)
+        self.sink._glances.put(frame.glance)
+        return frame.glance.prediction
+
+
+def sink_of(evidence) -> EvidenceSink:
+    return EvidenceSink(evidence, usual_spec=tiny_manifest("detector").postprocess)
+
+
+def test_every_frame_of_a_file_reaches_the_evidence_in_order():
+    evidence = StubEvidence()
+    sink = sink_of(evidence)
+    run_pipeline([ListSource(range(60))], [Session(sink)], sinks=[sink], stop=threading.Event())
+    assert evidence.taken == [(0, index) for index in range(60)]
+    assert evidence.closed
+
+
+def test_results_know_their_camera():
+    evidence = StubEvidence()
+    sink = sink_of(evidence)
+    run_pipeline([ListSource(range(5)), ListSource(range(5))], [Session(sink)], sinks=[sink], stop=threading.Event())
+    assert sorted(evidence.taken) == [(camera, index) for camera in (0, 1) for index in range(5)]
+
+
+def test_a_disk_that_hangs_delays_no_frame_of_a_camera_and_what_is_left_out_is_counted(monkeypatch):
+    gate = threading.Event()
+    sink = sink_of(StubEvidence(gate=gate))
+    begun_s = time.monotonic()
+    for index in range(200):
+        frame = seen(index=index, unix_time_s=1.8e9 + index)
+        sink._glances.put(frame.glance)
+        sink.write(_result(frame))
+    assert time.monotonic() - begun_s < CLOSE_TIMEOUT_S  # 200 frames for a thread that stands still
+    left_out = int(sink.summary().split("; ")[1].split()[0])
+    assert 200 - MAX_WAITING - 1 <= left_out <= 200 - MAX_WAITING
+    gate.set()
+    sink.close()
+
+
+def _result(frame):
+    from cvforge_edge.frame import Result
+
+    return Result(frame.frame, frame.glance.prediction, ("red", "blue"))
+
+
+def test_a_drift_reaches_the_results_as_an_event_once_and_the_board_as_a_number():
+    sink, board = sink_of(StubEvidence(event_after=3)), StatusBoard(RunStatus())
+
+    class Events(ListSink):
+        def write(self, result) -> None:
+            self.rows += result.events
+
+    class SlowSource(ListSource):
+        def read(self, *, timeout_s: float):
+            time.sleep(0.02)
+            return super().read(timeout_s=timeout_s)
+
+    events = Events()
+    run_pipeline(
+        [SlowSource(range(60))],
+        [Session(sink)],
+        sinks=[events, sink],
+        steps=[[sink.step(0)]],
+        stop=threading.Event(),
+        board=board,
+    )
+    assert [(event.rule, event.kind) for event in events.rows] == [("drift:brightness", "drift_began")]
+    assert [(gauge.name, gauge.value) for gauge in board.snapshot().gauges] == [("cvforge_evidence_frames", 3.0)]
+
+
+def test_steps_that_change_answers_do_not_change_the_evidence(tmp_path, make_bundle):
+    bundle = open_bundle(make_bundle("detector", formats=("onnx",)))
+
+    class DropAll:
+        def apply(self, result):
+            return replace(result, prediction=result.prediction.select(np.zeros(0, np.int64)))
+
+    class Squares(ListSource):
+        def read(self, *, timeout_s: float):
+            frame = super().read(timeout_s=timeout_s)
+            return None if frame is None else replace(frame, image_bgr=two_squares())
+
+    sink = EvidenceSink(
+        Evidence(EvidenceSettings(tmp_path / "e"), bundle, names=["list"]), usual_spec=bundle.manifest.postprocess
+    )
+    with predictor_of("detector") as predictor:
+        run_pipeline(
+            [Squares(range(40))], [sink.watched(predictor)], sinks=[sink], steps=[[DropAll()]], stop=threading.Event()
+        )
+    state = json.loads((tmp_path / "e" / "drift_state.json").read_text())["cameras"]["list"]["since_start"]
+    assert state["prediction"]["objects"]["mean"] == 2
