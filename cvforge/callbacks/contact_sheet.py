@@ -11,7 +11,8 @@ import numpy.typing as npt
 
 from cvforge.data.types import Sample
 from cvforge.errors import StorageError
-from cvforge_edge.draw import CELL_HW, contact_sheet, draw_detections, draw_prediction
+from cvforge_edge.contact_sheet import CELL_HW, contact_sheet
+from cvforge_edge.draw import draw_detections, draw_prediction
 from cvforge_edge.types import ClassLabel, ClassScores, Detections, Prediction, SegmentationMap, Truth
 
 PAIRS_IN_A_ROW = 2

@@ -7,11 +7,11 @@ import itertools
 import numpy as np
 import pytest
 
+from cvforge_edge.contact_sheet import contact_sheet
 from cvforge_edge.draw import (
     DARK,
     Style,
     class_color,
-    contact_sheet,
     draw_classification,
     draw_detections,
     draw_prediction,
