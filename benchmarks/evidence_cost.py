@@ -43,6 +43,10 @@ REFERENCE_IMAGES = 100
 TARGET_SHARE = 0.03
 LABELS = ("object",)
 SPEC = PostprocessSpec("detection_nms")
+OUTPUTS = {"boxes": "boxes", "scores": "scores"}
+BUNDLE = Bundle(
+    Path("bundle"), Manifest("cost", 1, Task.DETECTION, LABELS, PreprocessSpec((320, 320)), OUTPUTS, SPEC), "0" * 64
+)
 RNG = np.random.default_rng(0)
 
 
@@ -85,7 +89,7 @@ def _processor_share(folder: Path, size_hw: tuple[int, int], reference: Statisti
 
 
 def _write_times_us(folder: Path, size_hw: tuple[int, int], reference: Statistics) -> list[float]:
-    sink = EvidenceSink(_evidence(folder, reference, [0.0]), usual_spec=SPEC)
+    sink = EvidenceSink(lambda _: _evidence(folder, reference, [0.0]), BUNDLE)
     image, times_us = _picture(size_hw), []
     for index in range(10 * FPS):
         seen = _seen(image, index, busy=True)
@@ -100,11 +104,7 @@ def _write_times_us(folder: Path, size_hw: tuple[int, int], reference: Statistic
 
 
 def _evidence(folder: Path, reference: Statistics, clock: list[float]) -> Evidence:
-    manifest = Manifest(
-        "cost", 1, Task.DETECTION, LABELS, PreprocessSpec((320, 320)), {"boxes": "boxes", "scores": "scores"}, SPEC,
-        reference_statistics=reference.to_value(),
-    )  # fmt: skip
-    bundle = Bundle(Path("bundle"), manifest, "0" * 64)
+    bundle = replace(BUNDLE, manifest=replace(BUNDLE.manifest, reference_statistics=reference.to_value()))
     return Evidence(EvidenceSettings(folder, min_free_bytes=0), bundle, names=["film"], clock=lambda: clock[0])
 
 
@@ -133,7 +133,7 @@ def _answer(objects: int) -> Detections:
 def _seen(image: np.ndarray, index: int, *, busy: bool) -> Seen:
     answer = _answer(OBJECTS - (busy and index % 10 == 5))
     outputs = {"embedding": RNG.normal(size=EMBEDDING_WIDTH).astype(np.float32)}
-    glance = Glance(image, outputs, None, SPEC, SPEC, answer)  # type: ignore[arg-type]
+    glance = Glance(image, outputs, None, SPEC, BUNDLE, answer)  # type: ignore[arg-type]
     return Seen(Frame(image, index, index / FPS, None, "film", index / FPS), 0, glance)
 
 

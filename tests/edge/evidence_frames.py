@@ -47,7 +47,7 @@ def seen(
     time_s = index / 10 if time_s is None else time_s
     spec = tiny_manifest(model).postprocess
     prediction = Detections.empty() if prediction is None else prediction
-    glance = Glance(image, outputs or {}, None, spec, spec, prediction)
+    glance = Glance(image, outputs or {}, None, spec, bundle_of(model), prediction)
     moment = time_s if captured_s is None else captured_s
     return Seen(Frame(image, index, time_s, unix_time_s, source, moment), camera, glance)
 

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import argparse
 import json
+import shutil
+import signal
+import subprocess
 import threading
 import time
 from dataclasses import replace
@@ -14,9 +18,11 @@ import pytest
 
 from cvforge_edge.backends import choose_backend, open_backend
 from cvforge_edge.bundle import open_bundle
+from cvforge_edge.errors import EdgeError, StorageError
 from cvforge_edge.events import Event
 from cvforge_edge.evidence.evidence import Evidence
 from cvforge_edge.evidence.glance import KEPT_GLANCES, Glances, WatchedPredictor
+from cvforge_edge.evidence.options import add_evidence_options, open_evidence
 from cvforge_edge.evidence.settings import EvidenceSettings
 from cvforge_edge.evidence.sink import CLOSE_TIMEOUT_S, MAX_WAITING, EvidenceSink
 from cvforge_edge.manifest import read_manifest, write_manifest
@@ -25,9 +31,10 @@ from cvforge_edge.predictor import Predictor
 from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.status import Gauge, RunStatus, StatusBoard
 from edge.conftest import MODELS, tiny_manifest, two_squares
-from edge.evidence_frames import seen
+from edge.evidence_frames import bundle_of, seen
+from edge.mjpeg import MjpegServer
 from edge.test_pipeline import ListSink, ListSource
-from edge.test_run_camera import run_camera
+from edge.test_run_camera import command, run_camera, wait_for_lines
 
 
 def predictor_of(model: str) -> Predictor:
@@ -46,6 +53,13 @@ def add_reference(bundle: Path, *, brightness: int) -> None:
             image = np.clip(rng.normal(brightness, 10) + rng.normal(0, 5, (64, 96, 3)), 0, 255).astype(np.uint8)
             reference.add(image, predictor.predict(image))
     write_manifest(replace(manifest, reference_statistics=reference.to_value()), bundle)
+
+
+def wait_until(condition, *, timeout_s: float = 60.0) -> None:
+    deadline_s = time.monotonic() + timeout_s
+    while not condition():
+        assert time.monotonic() < deadline_s, "waited in vain"
+        time.sleep(0.02)
 
 
 @pytest.fixture
@@ -97,41 +111,72 @@ def test_other_tasks_give_evidence_too(make_bundle, night, tmp_path, model):
     assert {path.suffix for path in (tmp_path / "e" / "frames").iterdir()} <= {".json"}
 
 
+def asked_for(*arguments: str):
+    """What the options ask for, of the bundle of a detector."""
+    parser = argparse.ArgumentParser(prog="run_camera.py")
+    add_evidence_options(parser.add_argument_group("evidence"))
+    return open_evidence(parser.parse_args(arguments), bundle_of(), names=["clip.mp4"])
+
+
 @pytest.mark.parametrize(
     ("arguments", "code", "words"),
     [
         (("--evidence-pictures", "none"), 2, "--evidence-pictures belongs to --evidence FOLDER"),
         (("--evidence-max-mb", "5"), 2, "--evidence-max-mb belongs to --evidence FOLDER"),
-        (("--evidence", "e", "--evidence-max-mb", "0"), 2, "accepted whole numbers of at least 1"),
-        (("--evidence", "e", "--evidence-pictures", "some"), 2, "invalid choice"),
         (("--evidence", "e", "--evidence-blur", "red"), 2, "belongs to --evidence-pictures blurred"),
         (
             ("--evidence", "e", "--evidence-pictures", "blurred", "--evidence-blur", "green"),
             2,
             "--evidence-blur: found green, the model knows red, blue",
         ),
-        (("--evidence", "night.avi"), 10, "cannot be created for its owner alone"),
+        (("--evidence", "file"), 10, "cannot be created for its owner alone"),
         (("--evidence", "/proc/e"), 10, "/proc/e: cannot be created"),
     ],
 )
-def test_wrong_options_end_with_a_message_and_their_code(make_bundle, night, tmp_path, arguments, code, words):
-    run = run_camera(
-        "--bundle", make_bundle("detector", formats=("onnx",)), "--source", night, *arguments, cwd=tmp_path
-    )
-    assert run.returncode == code, run.stderr
-    assert words in run.stderr
+def test_options_that_cannot_work_end_with_a_message_and_their_code(tmp_path, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "file").write_text("no folder")
+    with pytest.raises(EdgeError, match=words) as caught:
+        asked_for(*arguments)
+    assert caught.value.exit_code == code
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--evidence", "e", "--evidence-max-mb", "0"), "accepted whole numbers of at least 1"),
+        (("--evidence", "e", "--evidence-pictures", "some"), "invalid choice"),
+        (("--evidence", "e", "--evidence-blur", "red,"), "accepted labels with commas between them"),
+    ],
+)
+def test_values_that_options_do_not_accept_end_with_code_2(capsys, arguments, words):
+    with pytest.raises(SystemExit) as caught:
+        asked_for(*arguments)
+    assert caught.value.code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_without_a_folder_there_is_no_evidence():
+    assert asked_for() is None
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--self-test", "--evidence", "e"), "--evidence need a --source"),
+        (("--source", "0", "--evidence-pictures", "none"), "--evidence-pictures belongs to --evidence FOLDER"),
+    ],
+)
+def test_the_command_refuses_before_it_opens_anything(tmp_path, arguments, words):
+    run = run_camera("--bundle", "NONE", *arguments, cwd=tmp_path)
+    assert (run.returncode, words in run.stderr) == (2, True)
     assert "Traceback" not in run.stderr
-
-
-def test_evidence_needs_a_source(make_bundle, tmp_path):
-    run = run_camera("--bundle", "B", "--self-test", "--evidence", "e", cwd=tmp_path)
-    assert (run.returncode, "need a --source" in run.stderr) == (2, True)
 
 
 def test_a_watched_model_says_what_it_says_unwatched_and_leaves_a_glance():
     with predictor_of("detector") as predictor:
         glances = Glances()
-        watched = WatchedPredictor(predictor, usual_spec=predictor.manifest.postprocess, glances=glances)
+        watched = WatchedPredictor(predictor, bundle=bundle_of(), glances=glances)
         image = two_squares()
         found, expected = watched.predict(image), predictor.predict(image)
         np.testing.assert_array_equal(found.boxes_xyxy, expected.boxes_xyxy)
@@ -146,7 +191,7 @@ def test_drift_is_judged_with_the_thresholds_of_the_bundle():
         glances, usual = Glances(), predictor.manifest.postprocess
         strict = predictor.with_postprocess(replace(usual, score_threshold=1.0))
         image = two_squares()
-        WatchedPredictor(strict, usual_spec=usual, glances=glances).predict(image)
+        WatchedPredictor(strict, bundle=bundle_of(), glances=glances).predict(image)
         glance = glances.take(image)
         assert (len(glance.prediction), len(glance.usual_prediction)) == (0, 2)
 
@@ -205,9 +250,12 @@ class Session:
         self.sink._glances.put(frame.glance)
         return frame.glance.prediction
 
+    def close(self) -> None:
+        pass
+
 
 def sink_of(evidence) -> EvidenceSink:
-    return EvidenceSink(evidence, usual_spec=tiny_manifest("detector").postprocess)
+    return EvidenceSink(lambda _: evidence, bundle_of())
 
 
 def test_every_frame_of_a_file_reaches_the_evidence_in_order():
@@ -244,6 +292,51 @@ def _result(frame):
     from cvforge_edge.frame import Result
 
     return Result(frame.frame, frame.glance.prediction, ("red", "blue"))
+
+
+def test_a_reloaded_model_has_evidence_of_its_own_and_late_frames_of_the_old_one_are_left(caplog):
+    opened = {}
+
+    def open_one(bundle):
+        if bundle.manifest_sha256 == "c" * 64:
+            raise StorageError("no room")
+        opened[bundle.manifest_sha256[0]] = StubEvidence()
+        return opened[bundle.manifest_sha256[0]]
+
+    sink = EvidenceSink(open_one, bundle_of())
+    for index, sha256 in enumerate(("a", "a", "b", "a", "b", "c", "b", "c")):
+        frame = seen(index=index)
+        frame = replace(frame, glance=replace(frame.glance, bundle=bundle_of(sha256=sha256 * 64)))
+        sink._glances.put(frame.glance)
+        sink.write(_result(frame))
+    sink.close()
+    assert opened["a"].taken == [(0, 0), (0, 1)]
+    assert opened["b"].taken == [(0, 2), (0, 4)]
+    assert opened["a"].closed
+    assert opened["b"].closed
+    assert "none is kept of the reloaded model: no room" in caplog.text
+
+
+def test_a_reload_of_the_running_command_is_followed(make_bundle, night, tmp_path):
+    folder, newer = make_bundle("detector", formats=("onnx",)), tmp_path / "newer"
+    shutil.copytree(folder, newer)
+    write_manifest(replace(read_manifest(newer), version=2), newer)
+    server = MjpegServer()
+    address = f"http://127.0.0.1:{server.port}/stream"
+    arguments = ("--bundle", folder, "--source", address, "--evidence", "e", "--json", "out.jsonl")
+    try:
+        with subprocess.Popen(command(*arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+            wait_for_lines(tmp_path / "out.jsonl", process)
+            shutil.copy(newer / "manifest.json", folder / "manifest.json")
+            process.send_signal(signal.SIGHUP)
+            state = tmp_path / "e" / "drift.json"  # written when the old model's evidence ends
+            wait_until(lambda: state.exists())
+            process.send_signal(signal.SIGTERM)
+            _, errors = process.communicate(timeout=60)
+    finally:
+        server.close()
+    assert process.returncode == 0, errors
+    assert json.loads(state.read_text())["model"]["version"] == 2, errors
 
 
 def test_a_drift_reaches_the_results_as_an_event_once_and_the_board_as_a_number():
@@ -283,12 +376,14 @@ def test_steps_that_change_answers_do_not_change_the_evidence(tmp_path, make_bun
             frame = super().read(timeout_s=timeout_s)
             return None if frame is None else replace(frame, image_bgr=two_squares())
 
-    sink = EvidenceSink(
-        Evidence(EvidenceSettings(tmp_path / "e"), bundle, names=["list"]), usual_spec=bundle.manifest.postprocess
-    )
+    sink = EvidenceSink(lambda of: Evidence(EvidenceSettings(tmp_path / "e"), of, names=["list"]), bundle)
     with predictor_of("detector") as predictor:
         run_pipeline(
-            [Squares(range(40))], [sink.watched(predictor)], sinks=[sink], steps=[[DropAll()]], stop=threading.Event()
+            [Squares(range(40))],
+            [sink.watched(predictor, bundle)],
+            sinks=[sink],
+            steps=[[DropAll()]],
+            stop=threading.Event(),
         )
     state = json.loads((tmp_path / "e" / "drift_state.json").read_text())["cameras"]["list"]["since_start"]
     assert state["prediction"]["objects"]["mean"] == 2

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import argparse
 
-from cvforge_edge.evidence.options import add_evidence_options
+from cvforge_edge.evidence.options import add_evidence_options, evidence_settings
 from cvforge_edge.model_options import add_model_options
 from cvforge_edge.option_types import count
 from cvforge_edge.output_options import add_output_options, names_output
@@ -75,6 +75,7 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         parser.error("--save, --json, --show, --web, --csv, --mqtt, --webhook and --evidence need a --source")
     if options.web_token is not None and options.web is None:
         parser.error("--web-token belongs to --web")
+    evidence_settings(options)  # refuses options that do not go together
     return options
 
 

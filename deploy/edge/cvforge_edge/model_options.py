@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from cvforge_edge.sources.source import Source
 
 AUTO = "auto"
-Watched: TypeAlias = "Callable[[Predictor], FramePredictor]"
+Watched: TypeAlias = "Callable[[Predictor, Bundle], FramePredictor]"
 """Puts something around a model that looks at its raw outputs."""
 
 
@@ -146,7 +146,7 @@ def open_predictors(
                 predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
             spec = predictor.manifest.postprocess
             predictor = predictor.with_postprocess(replace(spec, score_threshold=lowest_score(options, spec)))
-            seen = predictor if watched is None else watched(predictor)
+            seen = predictor if watched is None else watched(predictor, bundle)
             predictors.append(seen if region is None else RegionPredictor(seen, region))
         on_error.pop_all()
     return predictors

@@ -21,7 +21,7 @@ NEARLY = 0.7
 MARGIN = 0.2
 """Classification: the two strongest classes are closer than this. Source: Scheffer et al. 2001, Active Hidden Markov Models
 for Information Extraction, 3 (margin sampling)."""
-ENTROPY = 0.35
+ENTROPY = 0.15
 """Segmentation: mean entropy of a pixel, as a share of the largest; see docs/results/drift_on_device.md for its choice."""
 OUTLIER = 0.995
 """Share of the reference that an outlier lies beyond."""

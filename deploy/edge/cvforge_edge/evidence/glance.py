@@ -17,6 +17,7 @@ from cvforge_edge.types import Prediction, Task
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from cvforge_edge.bundle import Bundle
     from cvforge_edge.draw import ImageU8
     from cvforge_edge.manifest import Manifest
     from cvforge_edge.predictor import Predictor
@@ -36,7 +37,7 @@ class Glance:
         outputs: by role, without batch axis.
         geometry: how the image was placed in the network's input.
         spec: kind and thresholds of the run.
-        usual_spec: those of the bundle, with which its reference statistics were made.
+        bundle: of the model; its reference statistics were made with its own thresholds.
         prediction: with `spec`, in pixels of `image_bgr`.
     """
 
@@ -44,15 +45,14 @@ class Glance:
     outputs: Outputs
     geometry: Geometry
     spec: PostprocessSpec
-    usual_spec: PostprocessSpec
+    bundle: Bundle
     prediction: Prediction
 
     @cached_property
     def usual_prediction(self) -> Prediction:
         """With the thresholds of the bundle."""
-        if self.usual_spec == self.spec:
-            return self.prediction
-        return postprocess(self.outputs, self.usual_spec, self.geometry)
+        usual_spec = self.bundle.manifest.postprocess
+        return self.prediction if usual_spec == self.spec else postprocess(self.outputs, usual_spec, self.geometry)
 
     @cached_property
     def embedding(self) -> npt.NDArray[np.float32] | None:
@@ -107,12 +107,12 @@ class WatchedPredictor:
 
     Args:
         predictor: a session of the model.
-        usual_spec: kind and thresholds of the bundle.
+        bundle: that the model is of.
         glances: where they are kept.
     """
 
-    def __init__(self, predictor: Predictor, *, usual_spec: PostprocessSpec, glances: Glances) -> None:
-        self._predictor, self._usual_spec, self._glances = predictor, usual_spec, glances
+    def __init__(self, predictor: Predictor, *, bundle: Bundle, glances: Glances) -> None:
+        self._predictor, self._bundle, self._glances = predictor, bundle, glances
 
     @property
     def manifest(self) -> Manifest:
@@ -125,11 +125,11 @@ class WatchedPredictor:
         outputs = self._predictor.raw_outputs(input_u8)
         spec = self.manifest.postprocess
         prediction = postprocess(outputs, spec, geometry)
-        self._glances.put(Glance(image_bgr, outputs, geometry, spec, self._usual_spec, prediction))
+        self._glances.put(Glance(image_bgr, outputs, geometry, spec, self._bundle, prediction))
         return prediction
 
     def close(self) -> None:
-        """Release the model."""
+        """Free the model."""
         self._predictor.close()
 
 

@@ -78,7 +78,7 @@ def open_evidence(options: argparse.Namespace, bundle: Bundle, *, names: Sequenc
     from cvforge_edge.evidence.evidence import Evidence  # a run without evidence starts sooner
     from cvforge_edge.evidence.sink import EvidenceSink
 
-    return EvidenceSink(Evidence(settings, bundle, names=names), usual_spec=bundle.manifest.postprocess)
+    return EvidenceSink(lambda of: Evidence(settings, of, names=names), bundle)
 
 
 def _labels(text: str) -> tuple[str, ...]:

@@ -5,15 +5,16 @@ from __future__ import annotations
 import logging
 import threading
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
+from cvforge_edge.bundle import Bundle
+from cvforge_edge.errors import EdgeError
 from cvforge_edge.events import Event
 from cvforge_edge.evidence.evidence import Evidence
 from cvforge_edge.evidence.glance import Glances, WatchedPredictor
 from cvforge_edge.evidence.seen import Seen
 from cvforge_edge.frame import Result
-from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.status import Gauge
 
@@ -32,25 +33,30 @@ class EvidenceSink:
     """Hands frames to `Evidence` and its events back to the run.
 
     Args:
-        evidence: closed by this.
-        usual_spec: kind and thresholds of the bundle.
+        open_evidence: opens that of a model; called at once, and again when a run goes over to another model.
+        bundle: of the model that runs first.
+
+    Raises:
+        EdgeError: what `open_evidence` raises at once.
     """
 
-    def __init__(self, evidence: Evidence, *, usual_spec: PostprocessSpec) -> None:
-        self._evidence, self._usual_spec = evidence, usual_spec
+    def __init__(self, open_evidence: Callable[[Bundle], Evidence], bundle: Bundle) -> None:
+        self._open_evidence = open_evidence
+        self._evidence: Evidence | None = open_evidence(bundle)
+        self._models = [bundle.manifest_sha256]
         self._glances = Glances()
         self._news = threading.Condition()
         self._waiting: deque[Seen] = deque()
         self._events: dict[int, list[Event]] = {}
         self._closing = False
         self._left_out = 0
-        self._report: tuple[str, tuple[Gauge, ...]] = (evidence.summary(), evidence.gauges())
+        self._report: tuple[str, tuple[Gauge, ...]] = (self._evidence.summary(), self._evidence.gauges())
         self._thread = threading.Thread(target=self._work, name="evidence", daemon=True)
         self._thread.start()
 
-    def watched(self, predictor: Predictor) -> WatchedPredictor:
-        """The same session of the model, whose raw outputs are seen from now on."""
-        return WatchedPredictor(predictor, usual_spec=self._usual_spec, glances=self._glances)
+    def watched(self, predictor: Predictor, bundle: Bundle) -> WatchedPredictor:
+        """The same session of a model, whose raw outputs are seen from now on; closing it closes the session."""
+        return WatchedPredictor(predictor, bundle=bundle, glances=self._glances)
 
     def step(self, camera: int) -> DriftEvents:
         """A step for the results of one source that adds the drifts that begin and end."""
@@ -106,12 +112,34 @@ class EvidenceSink:
             if ended:
                 break
             if seen is not None:
-                self._evidence.take(seen)
-            self._publish(self._evidence.judge_if_due())
-        self._evidence.close()
-        self._publish([])
+                self._take(seen)
+            if self._evidence is not None:
+                self._publish(self._evidence.judge_if_due())
+        if self._evidence is not None:
+            self._evidence.close()
+            self._publish([])
+
+    def _take(self, seen: Seen) -> None:
+        bundle = seen.glance.bundle
+        if bundle.manifest_sha256 not in self._models:
+            self._go_over(bundle)
+        # Frames of the model before may still come, from a session that is slower than others.
+        if self._evidence is not None and bundle.manifest_sha256 == self._models[-1]:
+            self._evidence.take(seen)
+
+    def _go_over(self, bundle: Bundle) -> None:
+        if self._evidence is not None:
+            self._evidence.close()
+        self._models.append(bundle.manifest_sha256)
+        try:
+            self._evidence = self._open_evidence(bundle)
+        except EdgeError as error:
+            self._evidence = None
+            logger.error("evidence: none is kept of the reloaded model: %s", error)
 
     def _publish(self, events: Sequence[tuple[int, Event]]) -> None:
+        if self._evidence is None:
+            return
         self._report = (self._evidence.summary(), self._evidence.gauges())
         if events:
             with self._news:
