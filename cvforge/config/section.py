@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
 
 from cvforge.config.catalog import CONFIGS
 from cvforge.config.check import check_export_section
@@ -31,7 +32,11 @@ def export_section(overrides: Sequence[str]) -> ExportSection:
         )
     tree = OmegaConf.create({"export": dataclasses.asdict(ExportSection())})
     for override in parse_overrides(list(overrides), CONFIGS):
-        OmegaConf.update(tree, str(override.key_or_group), override.value(), force_add=True)
+        try:
+            OmegaConf.update(tree, str(override.key_or_group), override.value(), force_add=True)
+        except OmegaConfBaseException as error:
+            reason = str(error).splitlines()[0]
+            raise ConfigError(f"command line: {override.input_line}: does not fit this key ({reason})") from None
     problems = Problems()
     section = check_export_section(OmegaConf.to_container(tree), problems)  # type: ignore[arg-type]
     problems.raise_any("command line", origin=lambda _key: None)
