@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-
-from omegaconf import OmegaConf
+from typing import Any
 
 from cvforge.config.catalog import CONFIGS
 from cvforge.config.check import check_export_section
@@ -29,10 +28,21 @@ def export_section(overrides: Sequence[str]) -> ExportSection:
             f"{', '.join(foreign)}: without a config only keys of export can be changed, for instance "
             "export.tensor_tolerance.fp16=0.05; data.* and others need --config"
         )
-    tree = OmegaConf.create({"export": dataclasses.asdict(ExportSection())})
+    tree: dict[str, Any] = {"export": dataclasses.asdict(ExportSection())}
     for override in parse_overrides(list(overrides), CONFIGS):
-        OmegaConf.update(tree, str(override.key_or_group), override.value(), force_add=True)
+        _set(tree, str(override.key_or_group).split("."), override.value())
     problems = Problems()
-    section = check_export_section(OmegaConf.to_container(tree), problems)  # type: ignore[arg-type]
+    section = check_export_section(tree, problems)
     problems.raise_any("command line", origin=lambda _key: None)
     return section
+
+
+def _set(tree: dict[str, Any], path: list[str], value: Any) -> None:
+    """Set one key; a mapping is joined with what is there, as Hydra does it."""
+    *parents, key = path
+    for parent in parents:
+        if not isinstance(tree.get(parent), dict):
+            tree[parent] = {}
+        tree = tree[parent]
+    old = tree.get(key)
+    tree[key] = {**old, **value} if isinstance(old, dict) and isinstance(value, dict) else value
