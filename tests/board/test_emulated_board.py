@@ -106,7 +106,8 @@ def test_a_bundle_of_a_trusted_key_is_accepted_on_the_board(signed: Path, board:
     done = board.run("run_camera.py", "--bundle", signed, *trust, "--precision", "int8", "--self-test")
     assert done.returncode == 0, done.stderr
     assert "signed by maker (fd110d301d2f077d)" in done.stderr
-    assert json.loads((tmp_path / "accepted.json").read_text()) == {"tiny-detection": 1}
+    accepted = json.loads((tmp_path / "accepted.json").read_text())
+    assert {name: release["version"] for name, release in accepted.items()} == {"tiny-detection": 1}
 
 
 @pytest.mark.parametrize(
