@@ -15,9 +15,16 @@ LABELS = ("red", "blue")
 
 
 def result(
-    index: int = 0, *, prediction=None, size_hw=(48, 64), source: str = "clip.mp4", unix_time_s=None, time_s=None
+    index: int = 0,
+    *,
+    prediction=None,
+    size_hw=(48, 64),
+    image_bgr=None,
+    source: str = "clip.mp4",
+    unix_time_s=None,
+    time_s=None,
 ):
-    image = np.full((*size_hw, 3), 40, np.uint8)
+    image = np.full((*size_hw, 3), 40, np.uint8) if image_bgr is None else image_bgr
     time_s = index / 10 if time_s is None else time_s
     frame = Frame(image, index, time_s, unix_time_s, source, time.monotonic())
     return Result(frame, prediction if prediction is not None else Detections.empty(), LABELS)

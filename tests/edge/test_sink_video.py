@@ -7,9 +7,11 @@ import subprocess
 import sys
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
 from cvforge_edge.errors import StorageError
+from cvforge_edge.sinks.rotation import Rotation
 from cvforge_edge.sinks.video import MIN_FREE_BYTES, VideoSink
 from edge.sink_results import detections, read_clip, result
 
@@ -49,6 +51,59 @@ def test_video_of_a_camera_plays_in_true_time(tmp_path):
         sink.write(result(index, unix_time_s=1e9 + time_s, time_s=time_s))
     sink.close()
     assert len(read_clip(tmp_path / "out.mp4")) == 1 + 5 + 0 + 1 + 20 + 1
+
+
+def noise_frames(count):
+    """Pictures that a codec cannot make small: some kB each."""
+    rng = np.random.default_rng(0)
+    for index in range(count):
+        image = rng.integers(0, 256, (120, 160, 3), dtype=np.uint8)
+        yield result(index, image_bgr=image, unix_time_s=1e9 + index / 10, time_s=index / 10)
+
+
+@pytest.mark.parametrize("suffix", [".mp4", ".mkv", ".avi"])
+def test_full_videos_are_set_aside_each_whole_and_no_frame_is_missing(tmp_path, suffix):
+    (tmp_path / f"out{suffix}").write_bytes(b"what an earlier run left")
+    limit_bytes = 400_000
+    sink = VideoSink(tmp_path / f"out{suffix}", fps=10.0, rotation=Rotation(limit_bytes, keep=50))
+    for one in noise_frames(300):
+        sink.write(one)
+    sink.close()
+    files = {path.name: path for path in tmp_path.iterdir()}
+    videos = len(files) - 1
+    assert videos >= 3
+    assert files.pop(f"out.{videos}{suffix}").read_bytes() == b"what an earlier run left"
+    assert sum(len(read_clip(path)) for path in files.values()) == 300
+    aside = [path for name, path in files.items() if name != f"out{suffix}"]
+    some_more = 50 * max(path.stat().st_size / len(read_clip(path)) for path in aside)
+    assert all(limit_bytes <= path.stat().st_size < limit_bytes + some_more for path in aside)
+    assert "300 frames" in sink.summary()
+
+
+def test_only_the_newest_videos_are_kept(tmp_path):
+    sink = VideoSink(tmp_path / "out.mp4", fps=10.0, rotation=Rotation(1, keep=2))
+    for index in range(101):
+        sink.write(result(index, unix_time_s=1e9 + index / 10, time_s=index / 10))
+    sink.close()
+    assert {path.name: len(read_clip(path)) for path in tmp_path.iterdir()} == {
+        "out.mp4": 1,
+        "out.1.mp4": 25,
+        "out.2.mp4": 25,
+    }
+
+
+def test_video_that_cannot_be_set_aside_is_a_storage_error_and_is_whole(tmp_path, monkeypatch):
+    def refuse(*_args, **_options):
+        raise PermissionError(13, "Permission denied")
+
+    sink = VideoSink(tmp_path / "out.mp4", fps=10.0, rotation=Rotation(1))
+    sink.write(result(0))
+    monkeypatch.setattr("cvforge_edge.sinks.video.set_aside", refuse)
+    with pytest.raises(StorageError, match=r"out\.mp4: cannot be set aside \(Permission denied\)"):
+        for index in range(1, 40):
+            sink.write(result(index))
+    sink.close()
+    assert len(read_clip(tmp_path / "out.mp4")) == 25
 
 
 def test_video_that_cannot_be_created_is_a_storage_error(tmp_path):

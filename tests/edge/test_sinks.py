@@ -12,6 +12,7 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.sinks.images import ImageFolder
 from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.open import open_sinks
+from cvforge_edge.sinks.rotation import Rotation
 from edge.sink_results import detections, result
 
 
@@ -78,3 +79,17 @@ def test_sinks_follow_from_the_names_of_the_places(tmp_path):
     assert [type(sink) for sink in sinks] == [ImageFolder, JsonLines]
     for sink in sinks:
         sink.close()
+
+
+def test_a_video_of_a_camera_that_grows_without_end_is_a_warning(tmp_path, caplog):
+    for save, live, rotation, warned in (
+        ("out.mp4", True, None, True),
+        ("out.mp4", True, Rotation(10**6), False),
+        ("out.mp4", False, None, False),
+        ("pictures", True, None, False),
+    ):
+        caplog.clear()
+        sources = [source_named("door", live=live)]
+        options = {"json_lines": None, "title": None, "stop": threading.Event(), "rotation": rotation}
+        open_sinks(sources, save=str(tmp_path / save), **options)
+        assert ("--rotate MB bounds both" in caplog.text) is warned

@@ -15,7 +15,8 @@ from typing import TYPE_CHECKING
 from cvforge_edge.errors import UsageError
 from cvforge_edge.option_types import count, positive
 from cvforge_edge.sinks.content import Content
-from cvforge_edge.sinks.line_file import STANDARD_OUTPUT, Rotation
+from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
+from cvforge_edge.sinks.rotation import Rotation
 
 if TYPE_CHECKING:
     from cvforge_edge.sinks.mqtt_settings import MqttSettings
@@ -50,7 +51,7 @@ class OutputPlan:
     Attributes:
         csv: file, `-` for standard output, or None.
         csv_content: what becomes rows.
-        rotation: of the files of --json and --csv; None lets them grow.
+        rotation: of the files of --json and --csv and of videos; None lets them grow.
         mqtt: where to, and what; None for nowhere.
         webhook: likewise.
     """
@@ -108,7 +109,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     files("--csv", metavar="FILE", help="a row for each detection, class or share; - is standard output")
     files("--csv-content", choices=CONTENTS, help="what becomes rows (default: results)")
     rotate_help = (
-        "set the files of --json and --csv aside (FILE.1 is the newest) before they exceed so many MB of 10^6 bytes"
+        "set the files of --json and --csv and the videos of --save aside (the newest is FILE.1, NAME.1.mp4) at so many MB "
+        "of 10^6 bytes"
     )
     files(
         "--rotate",
@@ -194,8 +196,18 @@ def _check_companions(options: argparse.Namespace) -> None:
         alone = sorted({f"--{name.replace('_', '-')}" for name in companions} & given)
         if alone and not set(needed.split(" or ")) & given:
             raise UsageError(f"{', '.join(alone)}: belongs to {needed}, which is not given")
-    if options.rotate is not None and {options.json, options.csv} <= {None, STANDARD_OUTPUT}:
-        raise UsageError("--rotate: needs --json or --csv with a file; standard output cannot be set aside")
+    if options.rotate is not None and not _can_rotate(options):
+        raise UsageError(
+            "--rotate: needs --json or --csv with a file, or --save with a video; standard output and a folder of "
+            "pictures cannot be set aside"
+        )
+
+
+def _can_rotate(options: argparse.Namespace) -> bool:
+    from cvforge_edge.sinks.video import VIDEO_SUFFIXES
+
+    texts = {options.json, options.csv} - {None, STANDARD_OUTPUT}
+    return bool(texts) or (options.save is not None and options.save.lower().endswith(VIDEO_SUFFIXES))
 
 
 def _plan_mqtt(options: argparse.Namespace) -> tuple[MqttSettings, OutgoingSpec]:

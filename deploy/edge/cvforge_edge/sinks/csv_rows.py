@@ -29,7 +29,8 @@ from cvforge_edge.events import Event
 from cvforge_edge.frame import Result
 from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.jsonl import json_record, not_finite
-from cvforge_edge.sinks.line_file import LineFile, Rotation
+from cvforge_edge.sinks.line_file import LineFile
+from cvforge_edge.sinks.rotation import Rotation
 
 COLUMNS = (
     "time_utc",

@@ -21,7 +21,8 @@ import numpy as np
 from cvforge_edge.errors import BackendError
 from cvforge_edge.frame import Result
 from cvforge_edge.labels import label_name
-from cvforge_edge.sinks.line_file import LineFile, Rotation
+from cvforge_edge.sinks.line_file import LineFile
+from cvforge_edge.sinks.rotation import Rotation
 from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap
 
 TOP_CLASSES = 5

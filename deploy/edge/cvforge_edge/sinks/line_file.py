@@ -6,29 +6,16 @@ import contextlib
 import os
 import sys
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TextIO
 
 from cvforge_edge.errors import StorageError
+from cvforge_edge.sinks.rotation import Rotation, set_aside
 
 FLUSH_EVERY_S = 0.5
 """A reader of the file, or a power cut, is at most this far behind."""
 STANDARD_OUTPUT = "-"
 EINVAL, ENOTSUP = 22, 95
-
-
-@dataclass(frozen=True)
-class Rotation:
-    """When a file is set aside, and how many of those are kept.
-
-    Attributes:
-        limit_bytes: no file gets larger, unless a single line is.
-        keep: files set aside, `out.jsonl.1` the newest; older ones are removed.
-    """
-
-    limit_bytes: int
-    keep: int = 5
 
 
 class LineFile:
@@ -51,7 +38,7 @@ class LineFile:
         self._flushed_s = time.monotonic()
         try:
             if rotation is not None and Path(path).exists() and Path(path).stat().st_size > 0:
-                _set_aside(Path(path), keep=rotation.keep)
+                set_aside(Path(path), keep=rotation.keep)
             self._file = self._open()
         except OSError as error:
             raise StorageError(
@@ -120,7 +107,7 @@ class LineFile:
             return  # a single line is longer than a file may be: it gets a file of its own
         self._finish()
         self._stored = self._count
-        _set_aside(Path(self._path), keep=rotation.keep)
+        set_aside(Path(self._path), keep=rotation.keep)
         self._file = self._open()
 
     def _finish(self) -> None:
@@ -136,14 +123,6 @@ class LineFile:
             f"{self._path}: cannot be written ({error.strerror}); the first {self._stored} lines are stored, the "
             "last one may be cut off. Free space on the disk, or write elsewhere"
         )
-
-
-def _set_aside(path: Path, *, keep: int) -> None:
-    """Move `out` to `out.1`, `out.1` to `out.2` and so on; killed midway it leaves a gap, which the next move fills."""
-    names = [path, *(path.with_name(f"{path.name}.{number}") for number in range(1, keep + 1))]
-    free = next((place for place, name in enumerate(names) if not name.exists()), keep)
-    for place in range(free, 0, -1):
-        names[place - 1].replace(names[place])
 
 
 def _sync(file: TextIO) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
@@ -10,11 +11,14 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.sinks.by_source import BySource, file_names, place_of
 from cvforge_edge.sinks.images import ImageFolder
 from cvforge_edge.sinks.jsonl import JsonLines
-from cvforge_edge.sinks.line_file import STANDARD_OUTPUT, Rotation
+from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
+from cvforge_edge.sinks.rotation import Rotation
 from cvforge_edge.sinks.sink import Sink
 from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
 from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
 from cvforge_edge.sources.source import Source
+
+logger = logging.getLogger(__name__)
 
 
 def open_sinks(
@@ -35,7 +39,7 @@ def open_sinks(
         json_lines: file for JSON Lines, `-` for standard output; None writes none.
         title: of a window; None opens none.
         stop: set when the user closes the window.
-        rotation: when the file of JSON Lines is set aside; None for never.
+        rotation: when videos and the file of JSON Lines are set aside; None for never.
 
     Raises:
         UsageError: a result would replace the source or another result, or there is no display.
@@ -51,17 +55,23 @@ def open_sinks(
         titles = [title] if len(sources) == 1 else [f"{title}: {source.name}" for source in sources]
         sinks.append(_one_or_each([Window(title, on_quit=stop.set) for title in titles]))
     if places:
-        pairs = zip(sources, places, strict=True)
-        sinks.append(_one_or_each([_open_save(place, fps=source.fps) for source, place in pairs]))
+        pairs = list(zip(sources, places, strict=True))
+        if rotation is None and any(source.live and place.lower().endswith(VIDEO_SUFFIXES) for source, place in pairs):
+            logger.warning(
+                "--save %s: the video of a camera grows without end, and with it the index that is held in memory (8 MB "
+                "an hour at 30 frames/s); --rotate MB bounds both, for runs of days",
+                save,
+            )
+        sinks.append(_one_or_each([_open_save(place, fps=source.fps, rotation=rotation) for source, place in pairs]))
     if json_lines is not None:
         sinks.append(JsonLines(json_lines, rotation=rotation))
     return sinks
 
 
-def _open_save(save: str, *, fps: float | None) -> Sink:
+def _open_save(save: str, *, fps: float | None, rotation: Rotation | None = None) -> Sink:
     path = Path(save)
     if path.suffix.lower() in VIDEO_SUFFIXES:
-        return VideoSink(path, fps=fps)
+        return VideoSink(path, fps=fps, rotation=rotation)
     if path.suffix and not save.endswith("/") and not path.is_dir():
         raise UsageError(
             f"--save {save}: found the ending {path.suffix!r}; accepted {', '.join(VIDEO_SUFFIXES)} for a video, or a "
