@@ -8,6 +8,9 @@ import logging
 import os
 import sys
 import threading
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import chain
 from typing import TYPE_CHECKING
 
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what OpenCV's warnings hint at
@@ -21,6 +24,8 @@ if TYPE_CHECKING:
     from cvforge_edge.model_options import Watched
     from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.status import StatusBoard
+    from cvforge_edge.step_options import StepPlan
+    from cvforge_edge.steps.step import Step
 
 logger = logging.getLogger("run_camera")
 
@@ -154,7 +159,10 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         spare = lambda: open_predictors(  # noqa: E731
             options, bundle, one_more, backend=backend, warm_up=True, watched=watched
         )[0]
-        again = lambda: load_again(options, bundle, arrangement, board=board, watched=watched)  # noqa: E731
+        steps = [plan.steps_for(source.name) for source in sources]
+        again = lambda: load_again(  # noqa: E731
+            options, bundle, arrangement, board=board, watched=watched, plan=plan, steps=[*chain.from_iterable(steps)]
+        )
         if live or len(sources) > 1:  # called last, also after an error
             resources.callback(lambda: _say(options, "\n".join(camera.line() for camera in board.snapshot().cameras)))
         with (
@@ -167,8 +175,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
                 sinks=sinks,
                 stop=stop,
                 steps=[
-                    [*plan.steps_for(source.name), *([] if evidence is None else [evidence.step(number)])]
-                    for number, source in enumerate(sources)
+                    [*own, *([] if evidence is None else [evidence.step(number)])] for number, own in enumerate(steps)
                 ],
                 max_frames=options.max_frames,
                 on_frame=None if options.quiet else progress.update,
@@ -186,8 +193,12 @@ def load_again(
     *,
     board: StatusBoard,
     watched: Watched | None,
+    plan: StepPlan,
+    steps: Sequence[Step],
 ) -> list[FramePredictor]:
     """The bundle as it is now, checked and tested like at the start: one model for each session.
+
+    The steps then go by the new bundle's score threshold.
 
     Raises:
         EdgeError: it does not pass, or it is a model of another task or other labels.
@@ -195,12 +206,14 @@ def load_again(
     from cvforge_edge.model_options import open_predictors
     from cvforge_edge.reload import check_exchangeable
     from cvforge_edge.starting_board import model_fields
+    from cvforge_edge.step_options import usual_score
 
     bundle = open_checked_bundle(options)
     check_exchangeable(running.manifest, bundle.manifest)
     backend = self_test(options, bundle) if options.self_test else options.backend
     predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=True, watched=watched)
     accept(options, bundle)
+    replace(plan, score_threshold=usual_score(options, bundle.manifest.postprocess)).retune(steps)
     board.update(**model_fields(bundle, backend=backend, precision=options.precision))
     return predictors
 

@@ -9,22 +9,24 @@ import threading
 import cv2
 import numpy as np
 
+GREY = np.full((48, 64, 3), 120, np.uint8)
+
 
 class MjpegHandler(http.server.BaseHTTPRequestHandler):
     """Motion JPEG over HTTP, as cheap network cameras send it."""
 
-    def __init__(self, server_stop: threading.Event, frames: int, *arguments) -> None:
-        self.server_stop, self.frames = server_stop, frames
+    def __init__(self, camera: MjpegServer, frames: int, *arguments) -> None:
+        self.camera, self.server_stop, self.frames = camera, camera.stop, frames
         super().__init__(*arguments)
 
     def do_GET(self) -> None:
         self.send_response(200)
         self.send_header("Content-Type", "multipart/x-mixed-replace; boundary=frame")
         self.end_headers()
-        data = cv2.imencode(".jpg", np.full((48, 64, 3), 120, np.uint8))[1].tobytes()
-        head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
         try:
             for _ in range(self.frames):
+                data = cv2.imencode(".jpg", self.camera.image_bgr)[1].tobytes()
+                head = f"--frame\r\nContent-Type: image/jpeg\r\nContent-Length: {len(data)}\r\n\r\n".encode()
                 self.wfile.write(head + data + b"\r\n")
                 if self.server_stop.wait(0.02):
                     return
@@ -39,9 +41,9 @@ class MjpegHandler(http.server.BaseHTTPRequestHandler):
 class MjpegServer:
     """A server that can be stopped and started on the same port; after so many frames a connection falls silent."""
 
-    def __init__(self, port: int = 0, *, frames: int = 1_000_000) -> None:
-        self.stop = threading.Event()
-        handler = functools.partial(MjpegHandler, self.stop, frames)
+    def __init__(self, port: int = 0, *, frames: int = 1_000_000, image_bgr: np.ndarray = GREY) -> None:
+        self.stop, self.image_bgr = threading.Event(), image_bgr
+        handler = functools.partial(MjpegHandler, self, frames)
         self.server = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
         self.server.daemon_threads = True
         self.port = self.server.server_address[1]

@@ -89,6 +89,8 @@ def test_results_events_and_status_have_their_topics(broker, subscriber, tmp_pat
     wait_for(lambda: connected(sink), "connected")
     sink.write(with_event(3))
     wait_for(lambda: "2 sent, 0 waiting" in sink.summary(), sink.summary())
+    numbers = {gauge.name: gauge.value for gauge in sink.gauges()}
+    assert (numbers["cvforge_output_connected"], numbers["cvforge_messages_sent_total"]) == (1, 2)
     sink.close()
     sink.close()
     wait_for(lambda: len(subscriber.messages) == 4, "four messages")

@@ -111,6 +111,12 @@ def test_what_the_server_refuses_is_given_up_counted_and_said_once(start_server,
     for index in range(3):
         sink.write(with_event(index))
     wait_for(lambda: "1 sent, 0 waiting, 0 dropped, 2 refused, 0 tried again" in sink.summary(), "all is dealt with")
+    assert {gauge.name.removeprefix("cvforge_messages_"): gauge.value for gauge in sink.gauges()} == {
+        "waiting": 0,
+        "sent_total": 1,
+        "dropped_total": 0,
+        "refused_total": 2,
+    }
     sink.close()
     assert frames(server) == [0, 1, 2]
     assert caplog.text.count(f"with {answer} ") == 1

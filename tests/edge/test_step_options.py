@@ -6,6 +6,7 @@ import argparse
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -13,13 +14,15 @@ import numpy as np
 import pytest
 
 from cvforge_edge.errors import RulesError, UsageError
-from cvforge_edge.step_options import add_step_options, lowest_score, plan_steps
+from cvforge_edge.step_options import add_step_options, lowest_score, plan_steps, usual_score
 from cvforge_edge.steps.class_filter import ClassFilter
 from cvforge_edge.steps.event_log import EventLog
 from cvforge_edge.steps.rule_engine import RuleEngine
 from cvforge_edge.steps.tracker import Tracker
 from cvforge_edge.steps.tracking_defaults import LOWEST_SCORE
+from cvforge_edge.types import Detections
 from edge.conftest import tiny_manifest
+from edge.sink_results import result
 
 EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"
 RULES = """
@@ -72,6 +75,11 @@ def test_a_clip_is_tracked_and_its_rules_give_events(make_bundle, clip, tmp_path
     assert ids == [{}] + [{"red": 1}] * 6 + [{"red": 1, "blue": 2}] * 17
     lines = [line for line in run.stderr.splitlines() if "corner" in line]
     assert lines == [f"INFO {clip} 0.83 s: corner: occupancy_began 1.00"]
+    events = {record["frame"]: record["events"] for record in records if "events" in record}
+    assert list(events) == [10]
+    assert [(event["rule"], event["kind"], event["value"]) for event in events[10]] == [
+        ("corner", "occupancy_began", 1.0)
+    ]
     quiet, active = (cv2.imread(str(tmp_path / "out" / f"clip_{frame:06d}.jpg"))[100:124, 140:188] for frame in (4, 20))
     assert active[..., 2].mean() > quiet[..., 2].mean() + 15  # the zone turns red
 
@@ -142,6 +150,24 @@ def test_a_tracker_asks_the_model_for_low_scores_and_keeps_the_thresholds():
     assert lowest_score(tracking, manifest.postprocess) == LOWEST_SCORE
     plan = plan_steps(tracking, manifest)
     assert (plan.score_threshold, plan.lowest_scores, plan.keep_lost_s) == (0.4, {1: 0.9}, 5.0)
+
+
+def test_running_steps_take_the_threshold_of_another_bundle_but_not_the_users_own():
+    manifest = tiny_manifest("detector")
+    seen = Detections(
+        np.array([[0, 0, 9, 9], [20, 0, 29, 9]], np.float32), np.array([0.5, 0.5], np.float32), np.arange(2)
+    )
+    for arguments, kept in ((("--classes", "red,blue=0.4"), [1]), (("--track", "--classes", "red,blue=0.4"), [1]),
+                            (("--track",), []), (("--track", "--score-threshold", "0.3"), [0, 1])):  # fmt: skip
+        plan = plan_steps(options(*arguments), manifest)
+        steps = plan.steps_for("a")
+        strict = replace(manifest.postprocess, score_threshold=0.6)
+        replace(plan, score_threshold=usual_score(options(*arguments), strict)).retune(steps)
+        for index in range(3):
+            one = result(index, prediction=seen)
+            for step in steps:
+                one = step.apply(one)
+        assert one.prediction.class_ids.tolist() == kept, arguments
 
 
 def test_every_source_has_steps_of_its_own_in_their_order(tmp_path):

@@ -16,7 +16,8 @@ import pytest
 
 from cvforge_edge.log_file import set_up_logging
 from cvforge_edge.manifest import read_manifest, write_manifest
-from edge.mjpeg import MjpegServer
+from edge.conftest import two_squares
+from edge.mjpeg import GREY, MjpegServer
 from edge.test_run_camera import command
 
 WAIT_S = 30.0
@@ -69,6 +70,34 @@ def test_hangup_loads_the_bundle_again_and_the_camera_notices_nothing(make_bundl
     records = [json.loads(line) for line in lines.read_text().splitlines()]
     assert [record["frame"] for record in records] == sorted({record["frame"] for record in records})
     assert "lost" not in text_of(log)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_a_tracker_goes_by_the_threshold_of_the_reloaded_bundle(make_bundle, tmp_path):
+    server = MjpegServer(image_bgr=two_squares())
+    camera = f"http://127.0.0.1:{server.port}/stream"
+    bundle = make_bundle("detector", formats=("onnx",))
+    manifest = read_manifest(bundle)
+    arguments = ("--bundle", bundle, "--source", camera, "--track", "0", "--json", "out.jsonl", "--log", "log.txt")
+    log, lines = tmp_path / "log.txt", tmp_path / "out.jsonl"
+
+    def objects() -> int | None:
+        records = [json.loads(line) for line in text_of(lines).splitlines()[:-1]]
+        return len(records[-1]["detections"]) if records else None
+
+    with subprocess.Popen(command(*arguments), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        wait_for(objects, process)
+        strict = dataclasses.replace(manifest.postprocess, score_threshold=1.0)
+        write_manifest(dataclasses.replace(manifest, version=2, postprocess=strict), bundle)
+        process.send_signal(signal.SIGHUP)
+        wait_for(lambda: "tiny-detector version 2 takes over" in text_of(log), process)
+        server.image_bgr = GREY  # the objects that are known go, and cannot come back
+        wait_for(lambda: objects() == 0, process)
+        server.image_bgr, seen = two_squares(), text_of(lines).count("\n")
+        wait_for(lambda: text_of(lines).count("\n") > seen + 40, process)
+        assert objects() == 0
+        end(process)
+    server.close()
 
 
 def test_a_passed_limit_ends_the_process_with_its_own_code(make_bundle, tmp_path, camera):

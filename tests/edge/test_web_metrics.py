@@ -10,7 +10,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cvforge_edge.events import Event
 from cvforge_edge.latency import LatencyRecorder
-from cvforge_edge.status import CameraStatus, RunStatus
+from cvforge_edge.status import CameraStatus, Gauge, RunStatus
 from cvforge_edge.web.event_log import EventLog
 from cvforge_edge.web.health import problem
 from cvforge_edge.web.history import History, sample_of
@@ -77,6 +77,21 @@ def test_prometheus_reads_every_figure():
     assert (single["cvforge_web_pictures"], single["cvforge_web_refused"]) == (77, 1)
     info = read["cvforge_info"].samples[0].labels
     assert (info["model"], info["model_version"], info["backend"]) == ("cells", "3", "litert, m.tflite")
+
+
+def test_numbers_of_sinks_stand_together_by_name():
+    gauges = [
+        Gauge("cvforge_messages_sent_total", "Sent.", 7, (("output", output),), counts=True) if name == "sent"
+        else Gauge("cvforge_drift_level", "Level.", 2.0, (("source", output), ("quantity", NASTY)))
+        for output in ("mqtt://a/x", "https://b") for name in ("sent", "drift")
+    ]  # fmt: skip
+    read = families(status(camera(), gauges=tuple(gauges)))
+    assert (read["cvforge_messages_sent"].type, read["cvforge_drift_level"].type) == ("counter", "gauge")
+    assert samples(read["cvforge_messages_sent"]) == {
+        ("cvforge_messages_sent_total", ("output", "mqtt://a/x")): 7,
+        ("cvforge_messages_sent_total", ("output", "https://b")): 7,
+    }
+    assert {s.labels["quantity"] for s in read["cvforge_drift_level"].samples} == {NASTY}
 
 
 def test_stages_are_a_summary_in_seconds():

@@ -55,12 +55,14 @@ class Gauge:
         text: what it means, one sentence.
         value: now.
         labels: pairs of name and value that tell numbers of one name apart.
+        counts: whether it only grows; its name then ends in `_total`.
     """
 
     name: str
     text: str
     value: float
     labels: tuple[tuple[str, str], ...] = ()
+    counts: bool = False
 
 
 @runtime_checkable

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -29,7 +29,7 @@ class StepPlan:
     Attributes:
         task: of the model.
         score_threshold: what the bundle, or the user, says.
-        lowest_scores: class ids that stay, each with its lowest score; None for all classes.
+        classes: class ids that stay, each with its lowest score, or None for the usual; None for all classes.
         keep_lost_s: tracking, and how long an object that is not seen keeps its id; None does not track.
         smooth_s: time constant of smoothed probabilities; None leaves them.
         rules: None for none.
@@ -38,11 +38,18 @@ class StepPlan:
 
     task: Task
     score_threshold: float
-    lowest_scores: dict[int, float] | None = None
+    classes: dict[int, float | None] | None = None
     keep_lost_s: float | None = None
     smooth_s: float | None = None
     rules: Rules | None = None
     mask_opacity: float | None = None
+
+    @property
+    def lowest_scores(self) -> dict[int, float] | None:
+        """Class ids that stay, each with its lowest score; None for all classes."""
+        if self.classes is None:
+            return None
+        return {class_id: self.score_threshold if score is None else score for class_id, score in self.classes.items()}
 
     def steps_for(self, source: str) -> list[Step]:
         """New steps for a source of this name, in their order; what is not asked for is not imported."""
@@ -50,9 +57,7 @@ class StepPlan:
         if self.lowest_scores is not None:
             from cvforge_edge.steps.class_filter import ClassFilter
 
-            # a tracker has the thresholds: it may follow an object further down
-            lowest = self.lowest_scores if self.keep_lost_s is None else dict.fromkeys(self.lowest_scores, 0.0)
-            steps.append(ClassFilter(lowest))
+            steps.append(ClassFilter(self._filter_scores(self.lowest_scores)))
         if self.smooth_s is not None:
             from cvforge_edge.steps.label_smoother import LabelSmoother
 
@@ -75,6 +80,21 @@ class StepPlan:
             gone_after_s = (self.keep_lost_s or 0.0) + 1.0
             steps += [RuleEngine(self.rules.for_source(source), gone_after_s=gone_after_s), EventLog()]
         return steps
+
+    def retune(self, steps: Iterable[Step]) -> None:
+        """Let steps of a plan that differs from this one by its threshold go by this one; from any thread."""
+        from cvforge_edge.steps.class_filter import ClassFilter
+        from cvforge_edge.steps.tracker import Tracker
+
+        for step in steps:
+            if isinstance(step, ClassFilter) and self.lowest_scores is not None:
+                step.set_lowest_scores(self._filter_scores(self.lowest_scores))
+            elif isinstance(step, Tracker):
+                step.set_thresholds(self.score_threshold, self.lowest_scores)
+
+    def _filter_scores(self, lowest_scores: dict[int, float]) -> dict[int, float]:
+        """A tracker has the thresholds: it may follow an object further down."""
+        return lowest_scores if self.keep_lost_s is None else dict.fromkeys(lowest_scores, 0.0)
 
     def check_sources(self, names: Sequence[str]) -> None:
         """Refuse rules for sources that are not there.
@@ -114,6 +134,12 @@ def add_step_options(group: argparse._ArgumentGroup) -> None:
     )
 
 
+def usual_score(options: argparse.Namespace, spec: PostprocessSpec) -> float:
+    """From which score on an object counts: what the user says, or the bundle."""
+    score: float = spec.score_threshold if options.score_threshold is None else options.score_threshold
+    return score
+
+
 def lowest_score(options: argparse.Namespace, spec: PostprocessSpec) -> float:
     """From which score on the model must tell what it sees: a tracker also uses what is unsure.
 
@@ -121,7 +147,7 @@ def lowest_score(options: argparse.Namespace, spec: PostprocessSpec) -> float:
         options: with `score_threshold`, `classes` and `track`.
         spec: of the bundle, with its usual threshold.
     """
-    usual: float = spec.score_threshold if options.score_threshold is None else options.score_threshold
+    usual = usual_score(options, spec)
     scores: list[float] = [usual, *(score for score in (options.classes or {}).values() if score is not None)]
     return min(scores) if options.track is None else min(*scores, LOWEST_SCORE)
 
@@ -148,9 +174,6 @@ def plan_steps(options: argparse.Namespace, manifest: Manifest) -> StepPlan:
         if value is not None and task not in tasks:
             names = " and ".join(one.value for one in tasks)
             raise UsageError(f"{option}: is for {names}, but {manifest.name} does {task.value}; leave it out")
-    score_threshold = manifest.postprocess.score_threshold
-    if options.score_threshold is not None:
-        score_threshold = options.score_threshold
     rules = None
     if options.rules is not None:
         from cvforge_edge.rules.read import read_rules
@@ -160,8 +183,8 @@ def plan_steps(options: argparse.Namespace, manifest: Manifest) -> StepPlan:
         rules = read_rules(options.rules, task=task, labels=manifest.labels)
     return StepPlan(
         task=task,
-        score_threshold=score_threshold,
-        lowest_scores=_lowest_scores(options.classes, manifest.labels, score_threshold),
+        score_threshold=usual_score(options, manifest.postprocess),
+        classes=_class_ids(options.classes, manifest.labels),
         keep_lost_s=options.track,
         smooth_s=options.smooth,
         rules=rules,
@@ -169,9 +192,7 @@ def plan_steps(options: argparse.Namespace, manifest: Manifest) -> StepPlan:
     )
 
 
-def _lowest_scores(
-    classes: dict[str, float | None] | None, labels: Sequence[str], score_threshold: float
-) -> dict[int, float] | None:
+def _class_ids(classes: dict[str, float | None] | None, labels: Sequence[str]) -> dict[int, float | None] | None:
     if classes is None:
         return None
     unknown = [name for name in classes if name not in labels]
@@ -182,7 +203,7 @@ def _lowest_scores(
         hint = f"; did you mean {', '.join(near)}?" if near else ""
         listed = ", ".join(labels[:12]) + (", ..." if len(labels) > 12 else "")
         raise UsageError(f"--classes: found {', '.join(unknown)}{hint} The model knows {listed}")
-    return {labels.index(name): score_threshold if score is None else score for name, score in classes.items()}
+    return {labels.index(name): score for name, score in classes.items()}
 
 
 def _labels(text: str) -> dict[str, float | None]:

@@ -145,10 +145,15 @@ def test_other_predictions_are_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"score_threshold": 1.5}, {"class_thresholds": {0: -0.1}}, {"keep_lost_s": float("nan")}]
+    ("wrong", "words"),
+    [
+        ({"score_threshold": 1.5}, "accepted are thresholds from 0 to 1"),
+        ({"class_thresholds": {0: -0.1}}, "accepted are thresholds from 0 to 1"),
+        ({"keep_lost_s": float("nan")}, "accepted is a time of at least 0 seconds"),
+    ],
 )
-def test_settings_out_of_range_are_refused_with_code_2(wrong):
-    with pytest.raises(SpecError, match="accepted are thresholds from 0 to 1") as caught:
+def test_settings_out_of_range_are_refused_with_code_2(wrong, words):
+    with pytest.raises(SpecError, match=words) as caught:
         Tracker(**{"score_threshold": 0.5, **wrong})
     assert caught.value.exit_code == 2
 

@@ -9,6 +9,9 @@ the picture, in pixels), and one more, by the task of the model:
 - classification: `classes`, the five strongest as `label`, `class_id`, `score`;
 - segmentation: `pixel_shares`, an object from label to share of the picture (0 to 1), classes that are absent left out;
   `void` stands for pixels of no class.
+
+Where rules found something in the frame there is `events`, too: a list of objects with the fields of
+`cvforge_edge.events.Event`.
 """
 
 from __future__ import annotations
@@ -49,10 +52,11 @@ class JsonLines:
 
         Raises:
             StorageError: the line cannot be stored.
-            BackendError: the prediction holds NaN or infinity, which JSON cannot say.
+            BackendError: the prediction or an event holds NaN or infinity, which JSON cannot say.
         """
+        events = {"events": [event.to_value() for event in result.events]} if result.events else {}
         try:
-            line = json.dumps(json_record(result), ensure_ascii=False, allow_nan=False)
+            line = json.dumps({**json_record(result), **events}, ensure_ascii=False, allow_nan=False)
         except ValueError as error:
             raise not_finite(result) from error
         self._lines.write(line)
@@ -79,7 +83,7 @@ def not_finite(result: Result) -> BackendError:
 
 
 def json_record(result: Result) -> dict[str, Any]:
-    """The object of one line, as the description of this file lists its keys."""
+    """The object of one line without events, as the description of this file lists its keys."""
     frame = result.frame
     return {
         "frame": frame.index,

@@ -16,6 +16,7 @@ from cvforge_edge.frame import Result
 from cvforge_edge.sinks.mqtt_connection import ConnectionFailedError, MqttConnection, check_paho
 from cvforge_edge.sinks.mqtt_settings import MqttSettings
 from cvforge_edge.sinks.outgoing import Message, Outgoing, OutgoingSpec
+from cvforge_edge.status import Gauge
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 EXCHANGE_S = 1.0
@@ -82,6 +83,16 @@ class Mqtt:
     def summary(self) -> str:
         """Where the messages go, and what became of them."""
         return f"{self._settings.name}: {self._outgoing.summary()}; {self._state}"
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What became of the messages, for graphs."""
+        connected = Gauge(
+            "cvforge_output_connected",
+            "1 while there is a connection, else 0.",
+            float(self._state == "connected"),
+            (("output", self._settings.name),),
+        )
+        return (*self._outgoing.gauges(self._settings.name), connected)
 
     def _wake(self) -> None:
         try:

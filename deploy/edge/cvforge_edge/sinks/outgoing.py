@@ -24,6 +24,7 @@ from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.disk_queue import DiskQueue
 from cvforge_edge.sinks.jsonl import json_record, not_finite
 from cvforge_edge.sinks.throttle import Throttle
+from cvforge_edge.status import Gauge
 
 EVENTS, RESULTS = "events", "results"
 JPEG_QUALITY = 80
@@ -142,6 +143,25 @@ class Outgoing:
         in_memory = sum(queue.only_in_memory for queue in queues)
         where = f" ({in_memory} of them only in memory: the disk takes no more)" if in_memory else ""
         return f"{self.sent} sent, {self.waiting} waiting{where}, {dropped} dropped, {self.refused} refused"
+
+    def gauges(self, output: str) -> tuple[Gauge, ...]:
+        """Likewise, as numbers.
+
+        Args:
+            output: what the numbers are labelled with.
+        """
+        labels = (("output", output),)
+        dropped = sum(queue.dropped for queue in self._queues.values())
+        return (
+            Gauge("cvforge_messages_waiting", "Messages that wait to be sent.", self.waiting, labels),
+            Gauge("cvforge_messages_sent_total", "Messages that a receiver took.", self.sent, labels, counts=True),
+            Gauge(
+                "cvforge_messages_dropped_total", "The oldest, where a queue was full.", dropped, labels, counts=True
+            ),
+            Gauge(
+                "cvforge_messages_refused_total", "Messages that a receiver refused.", self.refused, labels, counts=True
+            ),
+        )
 
     def _append(self, kind: str, value: dict[str, Any], result: Result) -> None:
         self._seq[kind] += 1

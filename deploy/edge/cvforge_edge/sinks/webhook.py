@@ -15,6 +15,7 @@ from cvforge_edge.frame import Result
 from cvforge_edge.sinks.outgoing import Message, Outgoing, OutgoingSpec
 from cvforge_edge.sinks.webhook_request import Answer, WebhookRequest
 from cvforge_edge.sinks.webhook_settings import WebhookSettings
+from cvforge_edge.status import Gauge
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
 FLUSH_WITHIN_S = 0.8
@@ -77,6 +78,10 @@ class Webhook:
     def summary(self) -> str:
         """Where the messages go, and what became of them."""
         return f"{self._settings.name}: {self._outgoing.summary()}, {self._retries} tried again; {self._state}"
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        """What became of the messages, for graphs."""
+        return self._outgoing.gauges(self._settings.name)
 
     def _run(self) -> None:
         try:

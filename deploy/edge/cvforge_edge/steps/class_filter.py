@@ -20,10 +20,14 @@ class ClassFilter:
     """
 
     def __init__(self, lowest_scores: Mapping[int, float]) -> None:
-        self._lowest_scores = dict(lowest_scores)
+        self.set_lowest_scores(lowest_scores)
         self._void_others = np.full(256, VOID_CLASS_ID, np.uint8)
         kept = [class_id for class_id in self._lowest_scores if class_id < VOID_CLASS_ID]
         self._void_others[kept] = kept
+
+    def set_lowest_scores(self, lowest_scores: Mapping[int, float]) -> None:
+        """From the next frame on, other scores of the same classes; from any thread."""
+        self._lowest_scores = dict(lowest_scores)
 
     def apply(self, result: Result) -> Result:
         """The result without objects of other classes or low scores; pixels of other classes become void.

@@ -110,17 +110,24 @@ class Tracker:
         Raises:
             SpecError: a threshold is not in [0, 1], or the time below 0.
         """
-        thresholds = [score_threshold, *(class_thresholds or {}).values()]
-        if not all(0 <= threshold <= 1 for threshold in thresholds) or not keep_lost_s >= 0:
-            raise SpecError(
-                f"tracker: found thresholds {thresholds} and keep_lost_s {keep_lost_s}; "
-                "accepted are thresholds from 0 to 1 and a time of at least 0 seconds"
-            )
-        self._score_threshold, self._class_thresholds = score_threshold, dict(class_thresholds or {})
+        if not keep_lost_s >= 0:
+            raise SpecError(f"tracker: found keep_lost_s {keep_lost_s}; accepted is a time of at least 0 seconds")
+        self.set_thresholds(score_threshold, class_thresholds)
         self._keep_lost_s = keep_lost_s
         self._next_id = FIRST_ID
         self._time_s = 0.0
         self._tracks = _Tracks.begin(Detections.empty(), 0.0)
+
+    def set_thresholds(self, score_threshold: float, class_thresholds: Mapping[int, float] | None = None) -> None:
+        """From the next frame on, other scores make detections sure; from any thread. Known objects stay known.
+
+        Raises:
+            SpecError: a threshold is not in [0, 1].
+        """
+        thresholds = [score_threshold, *(class_thresholds or {}).values()]
+        if not all(0 <= threshold <= 1 for threshold in thresholds):
+            raise SpecError(f"tracker: found thresholds {thresholds}; accepted are thresholds from 0 to 1")
+        self._sure = score_threshold, dict(class_thresholds or {})
 
     def apply(self, result: Result) -> Result:
         """The result with the detections that belong to a known object, and the ids of these.
@@ -168,8 +175,9 @@ class Tracker:
         return replace(detections, track_ids=ids).select(np.flatnonzero(ids))
 
     def _thresholds(self, class_ids: Indices) -> npt.NDArray[np.float32]:
-        thresholds = np.full(len(class_ids), self._score_threshold, np.float32)
-        for class_id, threshold in self._class_thresholds.items():
+        score_threshold, class_thresholds = self._sure
+        thresholds = np.full(len(class_ids), score_threshold, np.float32)
+        for class_id, threshold in class_thresholds.items():
             thresholds[class_ids == class_id] = threshold
         return thresholds
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from cvforge_edge import __version__
 from cvforge_edge.latency import StageLatency
-from cvforge_edge.status import CameraStatus, RunStatus
+from cvforge_edge.status import CameraStatus, Gauge, RunStatus
 from cvforge_edge.web.health import problem
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
@@ -55,6 +55,7 @@ def metrics_text(status: RunStatus, *, now_s: float, events: Mapping[tuple[str, 
             "Events that rules have found.",
             (({"source": source, "rule": rule, "kind": kind}, n) for (source, rule, kind), n in events.items()),
         ),
+        *_gauges(status.gauges),
         _one("cvforge_web_streams", "gauge", "Clients that get a stream of pictures.", web.streams),
         _one("cvforge_web_connections", "gauge", "Open connections of the web server.", web.connections),
         _one("cvforge_web_pictures_total", "counter", "Pictures compressed for viewers.", web.encoded),
@@ -120,6 +121,19 @@ def _latency(latency: Mapping[str, StageLatency]) -> list[str]:
         lines.append(_line(f"{name}_sum", {"stage": stage}, figures.total_s))
         lines.append(_line(f"{name}_count", {"stage": stage}, figures.count))
     return lines if latency else []
+
+
+def _gauges(gauges: Iterable[Gauge]) -> list[str]:
+    """What sinks count; all numbers of one name stand together, as the format wants it."""
+    families: dict[str, list[Gauge]] = {}
+    for gauge in gauges:
+        families.setdefault(gauge.name, []).append(gauge)
+    return [
+        _family(
+            name, "counter" if found[0].counts else "gauge", found[0].text, ((dict(g.labels), g.value) for g in found)
+        )
+        for name, found in families.items()
+    ]
 
 
 def _one(name: str, kind: str, text: str, value: float | int) -> str:
