@@ -21,7 +21,7 @@ from cvforge_edge.cli import INTERRUPTED, leave, run_command
 if TYPE_CHECKING:
     from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.bundle import Bundle
-    from cvforge_edge.model_options import Watched
+    from cvforge_edge.model_options import Running, Watched
     from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.status import StatusBoard
     from cvforge_edge.step_options import StepPlan
@@ -107,7 +107,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
 
     from cvforge_edge.arrangement import Arrangement
     from cvforge_edge.evidence.options import open_evidence
-    from cvforge_edge.model_options import arrange, open_predictors
+    from cvforge_edge.model_options import Running, arrange, open_predictors
     from cvforge_edge.pipeline import run_pipeline
     from cvforge_edge.progress import Progress
     from cvforge_edge.sinks.open import open_sinks
@@ -155,13 +155,12 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             if page.made_token is not None or not options.quiet:
                 print(page.greeting, file=sys.stderr)
         progress = Progress(sys.stderr, total=frames_to_come(sources, options.max_frames))
+        running = Running(bundle, backend)
         one_more = Arrangement(1, arrangement.threads)
-        spare = lambda: open_predictors(  # noqa: E731
-            options, bundle, one_more, backend=backend, warm_up=True, watched=watched
-        )[0]
+        spare = lambda: load_spare(options, running, one_more, watched=watched)  # noqa: E731
         steps = [plan.steps_for(source.name) for source in sources]
         again = lambda: load_again(  # noqa: E731
-            options, bundle, arrangement, board=board, watched=watched, plan=plan, steps=[*chain.from_iterable(steps)]
+            options, running, arrangement, board=board, watched=watched, plan=plan, steps=[*chain.from_iterable(steps)]
         )
         if live or len(sources) > 1:  # called last, also after an error
             resources.callback(lambda: _say(options, "\n".join(camera.line() for camera in board.snapshot().cameras)))
@@ -186,9 +185,30 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         return INTERRUPTED if summary.interrupted and not options.show else 0
 
 
+def load_spare(
+    options: argparse.Namespace, running: Running, arrangement: Arrangement, *, watched: Watched | None
+) -> FramePredictor:
+    """One more model of the bundle that runs, from files that are still what was checked.
+
+    Raises:
+        EdgeError: the bundle was altered or replaced meanwhile, or cannot be loaded.
+    """
+    from cvforge_edge.errors import BundleError
+    from cvforge_edge.model_options import open_predictors
+
+    bundle = open_checked_bundle(options)
+    if bundle.manifest_sha256 != running.bundle.manifest_sha256:
+        raise BundleError(
+            f"{bundle.folder}: is another bundle than the one that runs; reload it (SIGHUP), or restart the program"
+        )
+    return open_predictors(
+        options, running.bundle, arrangement, backend=running.backend, warm_up=True, watched=watched
+    )[0]
+
+
 def load_again(
     options: argparse.Namespace,
-    running: Bundle,
+    running: Running,
     arrangement: Arrangement,
     *,
     board: StatusBoard,
@@ -198,7 +218,7 @@ def load_again(
 ) -> list[FramePredictor]:
     """The bundle as it is now, checked and tested like at the start: one model for each session.
 
-    The steps then go by the new bundle's score threshold.
+    It then is the running one, and the steps go by its score threshold.
 
     Raises:
         EdgeError: it does not pass, or it is a model of another task or other labels.
@@ -209,10 +229,11 @@ def load_again(
     from cvforge_edge.step_options import usual_score
 
     bundle = open_checked_bundle(options)
-    check_exchangeable(running.manifest, bundle.manifest)
+    check_exchangeable(running.bundle.manifest, bundle.manifest)
     backend = self_test(options, bundle) if options.self_test else options.backend
     predictors = open_predictors(options, bundle, arrangement, backend=backend, warm_up=True, watched=watched)
     accept(options, bundle)
+    running.bundle, running.backend = bundle, backend
     replace(plan, score_threshold=usual_score(options, bundle.manifest.postprocess)).retune(steps)
     board.update(**model_fields(bundle, backend=backend, precision=options.precision))
     return predictors

@@ -2,20 +2,32 @@
 
 from __future__ import annotations
 
+import argparse
+import dataclasses
+import os
+import signal
 import threading
 import time
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
+from cvforge_edge.arrangement import Arrangement
+from cvforge_edge.bundle import open_bundle
+from cvforge_edge.cli import call_on_hangup, stop_on_signals
 from cvforge_edge.errors import BundleError, WatchdogError
+from cvforge_edge.manifest import write_manifest
+from cvforge_edge.model_options import Running
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.reload import Reloader, check_exchangeable
 from cvforge_edge.sessions import SessionCare
 from cvforge_edge.types import ClassScores, Task
 from edge.test_parallel import ResultSink
 from edge.test_pipeline import WAIT_S, ListSource, SilentCamera
+
+EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"
 
 
 class Model:
@@ -132,6 +144,55 @@ def test_a_second_exchange_before_the_next_frame_closes_the_model_that_never_ran
     run_pipeline([camera], [Model(1)], sinks=[sink], stop=stop, care=SessionCare(reloaded=reloaded), on_frame=end)
     assert [number for _, number in answers(sink)] == [1.0, 3.0]
     assert (never.closed, last.closed) == (1, 1)
+
+
+def test_a_session_that_cannot_be_replaced_ends_the_run_with_the_watchdogs_code(release):
+    def spare():
+        raise BundleError("model_fp32.onnx: altered")
+
+    stuck = Model(1, stuck_on=(3,), release=release)
+    with pytest.raises(WatchdogError, match="stuck .* cannot be replaced: model_fp32.onnx: altered") as failed:
+        run(ListSource(range(30)), [stuck], ResultSink(), SessionCare(limit_s=0.1, spare=spare))
+    assert failed.value.exit_code == 13
+
+
+def test_a_spare_model_is_the_one_that_runs_and_was_checked(make_bundle, monkeypatch):
+    monkeypatch.syspath_prepend(str(EDGE))
+    import run_camera
+
+    folder = make_bundle("detector", formats=("onnx",))
+    options = argparse.Namespace(
+        bundle=folder, trust=None, precision=None, roi=None, score_threshold=None, classes=None, track=None
+    )
+    running = Running(open_bundle(folder), "onnxruntime")
+    one = run_camera.load_spare(options, running, Arrangement(1, 1), watched=None)
+    assert one.manifest.version == running.bundle.manifest.version
+    one.close()
+    write_manifest(dataclasses.replace(running.bundle.manifest, version=2), folder)
+    with pytest.raises(BundleError, match="is another bundle than the one that runs"):
+        run_camera.load_spare(options, running, Arrangement(1, 1), watched=None)
+    running.bundle = open_bundle(folder)
+    assert run_camera.load_spare(options, running, Arrangement(1, 1), watched=None).manifest.version == 2
+    (folder / "model_fp32.onnx").write_bytes(b"altered")
+    with pytest.raises(BundleError, match=r"model_fp32\.onnx"):
+        run_camera.load_spare(options, running, Arrangement(1, 1), watched=None)
+
+
+@pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
+def test_signals_that_come_while_the_lock_of_their_action_is_held_do_not_block():
+    lock, done, stop = threading.Lock(), threading.Event(), threading.Event()
+
+    def action():
+        with lock:
+            done.set()
+
+    with call_on_hangup(action), stop_on_signals(stop):
+        with lock, stop._cond:  # what a thread in `stop.set()` holds
+            os.kill(os.getpid(), signal.SIGHUP)
+            os.kill(os.getpid(), signal.SIGTERM)
+            time.sleep(0.05)
+        assert done.wait(WAIT_S)
+        assert stop.wait(WAIT_S)
 
 
 def wait_for(what) -> None:

@@ -9,6 +9,7 @@ import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from queue import SimpleQueue
 from types import FrameType
 from typing import NoReturn
 
@@ -47,16 +48,36 @@ def leave(code: int) -> NoReturn:
 
 
 @contextmanager
+def _outside_of_handlers() -> Iterator[Callable[[Callable[[], None]], None]]:
+    """Gives a function for signal handlers that has an action done on another thread.
+
+    A handler interrupts the main thread anywhere, also while that holds the very lock that the action waits for.
+    """
+    actions: SimpleQueue[Callable[[], None] | None] = SimpleQueue()
+
+    def work() -> None:
+        while (action := actions.get()) is not None:
+            action()
+
+    threading.Thread(target=work, name="signals", daemon=True).start()
+    try:
+        yield actions.put
+    finally:
+        actions.put(None)
+
+
+@contextmanager
 def call_on_hangup(action: Callable[[], None]) -> Iterator[None]:
-    """While inside, SIGHUP calls the action, which must return at once; systems without that signal never do."""
+    """While inside, SIGHUP calls the action on a thread of its own; systems without that signal never do."""
     if not hasattr(signal, "SIGHUP"):
         yield
         return
-    before = signal.signal(signal.SIGHUP, lambda _number, _frame: action())
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGHUP, before)
+    with _outside_of_handlers() as do:
+        before = signal.signal(signal.SIGHUP, lambda _number, _frame: do(action))
+        try:
+            yield
+        finally:
+            signal.signal(signal.SIGHUP, before)
 
 
 @contextmanager
@@ -68,13 +89,15 @@ def stop_on_signals(stop: threading.Event) -> Iterator[None]:
         for number, handler in before.items():
             signal.signal(number, handler)
 
-    def request_stop(_number: int, _frame: FrameType | None) -> None:
-        stop.set()
-        restore()
+    with _outside_of_handlers() as do:
 
-    for number in before:
-        signal.signal(number, request_stop)
-    try:
-        yield
-    finally:
-        restore()
+        def request_stop(_number: int, _frame: FrameType | None) -> None:
+            do(stop.set)
+            restore()
+
+        for number in before:
+            signal.signal(number, request_stop)
+        try:
+            yield
+        finally:
+            restore()

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cvforge_edge.errors import WatchdogError
+from cvforge_edge.errors import EdgeError, WatchdogError
 from cvforge_edge.frame import Result
 
 if TYPE_CHECKING:
@@ -142,7 +142,6 @@ class Sessions:
 
         Raises:
             WatchdogError: a session is stuck and cannot be replaced.
-            EdgeError: a model that replaces it cannot be loaded.
         """
         if not math.isinf(self._care.limit_s):
             for number, session in enumerate(self._sessions):
@@ -184,7 +183,12 @@ class Sessions:
                 "replaced; restart the program, and look at the driver of the hardware that runs the model"
             )
         self.replaced += 1
-        session = _Session(self._care.spare())
+        try:
+            session = _Session(self._care.spare())
+        except EdgeError as error:
+            raise WatchdogError(
+                f"inference is stuck (limit inference={self._care.limit_s:g} s), and its session cannot be replaced: {error}"
+            ) from error
         self._sessions[number] = session
         self._start(session)
 
