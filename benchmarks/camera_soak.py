@@ -7,7 +7,8 @@ rotation, MQTT, webhook, web page with a viewer, evidence, and with `--track` tr
 (which must be installed) is ended and started anew `--restarts` times, and stays away for some seconds; by SIGTERM, since
 a broker that is killed may lose what it has acknowledged. Everything is on loopback.
 
-After the warm-up (a quarter of the time, ten minutes at most) memory is sampled every two seconds. Its slope is that of
+After the warm-up (a quarter of the time, ten minutes at most; what evidence knows of the last hour is complete only after
+an hour: `--warm-up 60`) memory is sampled every two seconds. Its slope is that of
 Theil and Sen (the median of the slopes of all pairs, which single peaks do not move), in MB of 10^6 bytes an hour. A message is
 lost when the subscriber, whose session the broker keeps on its disk, misses a number between the first and the last of a run.
 Exit code 1 where a target is missed.
@@ -235,7 +236,7 @@ def observe(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
     import psutil
 
     seconds, broker = 60 * options.minutes, Broker(folder)
-    warm_up_s = min(MOST_WARM_UP_S, seconds / 4)
+    warm_up_s = min(MOST_WARM_UP_S, seconds / 4) if options.warm_up is None else 60 * options.warm_up
     restarts = [(number + 0.5) * seconds / options.restarts for number in range(options.restarts)]
     broker.start()
     web, stop_viewer = free_port(), threading.Event()
@@ -315,6 +316,9 @@ def main() -> int:
     options = _parser().parse_args()
     with tempfile.TemporaryDirectory(prefix="cvforge-soak-") as name:
         found = observe(options, Path(name))
+        if options.samples:
+            rows = "".join(f"{s.time_s:.1f},{s.memory_mb:.2f},{s.descriptors},{s.threads}\n" for s in found["samples"])
+            options.samples.write_text("time_s,memory_mb,descriptors,threads\n" + rows)
         if options.keep:
             shutil.copytree(name, options.keep, dirs_exist_ok=True)
     print(f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {options.minutes:g} minutes, "
@@ -328,10 +332,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--bundle", required=True, type=Path, metavar="FOLDER")
     add("--precision", default="int8", help="(default %(default)s)")
     add("--minutes", type=float, default=30.0, metavar="M", help="(default %(default)s)")
+    add("--warm-up", type=float, metavar="M", help="minutes (default: a quarter, at most 10)")
     add("--restarts", type=int, default=10, metavar="N", help="of the broker (default %(default)s)")
     add("--camera", default="test:640x480@30", metavar="SOURCE", help="each of the four (default %(default)s)")
     add("--track", action="store_true", help="with tracking and rules (detection only)")
     add("--rules", type=Path, metavar="FILE", help="rules (default: a line and a zone)")
+    add("--samples", type=Path, metavar="FILE", help="write the samples after the warm-up as CSV")
     add("--keep", type=Path, metavar="FOLDER", help="copy what the run wrote to a folder")
     add("more", nargs="*", metavar="OPTION", help="further options of run_camera.py, after --")
     return parser

@@ -24,7 +24,7 @@ from cvforge_edge.evidence.evidence import Evidence
 from cvforge_edge.evidence.glance import KEPT_GLANCES, Glances, WatchedPredictor
 from cvforge_edge.evidence.options import add_evidence_options, open_evidence
 from cvforge_edge.evidence.settings import EvidenceSettings
-from cvforge_edge.evidence.sink import CLOSE_TIMEOUT_S, MAX_WAITING, EvidenceSink
+from cvforge_edge.evidence.sink import CLOSE_WITHIN_S, MAX_WAITING, EvidenceSink
 from cvforge_edge.manifest import read_manifest, write_manifest
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.predictor import Predictor
@@ -281,7 +281,7 @@ def test_a_disk_that_hangs_delays_no_frame_of_a_camera_and_what_is_left_out_is_c
         frame = seen(index=index, unix_time_s=1.8e9 + index)
         sink._glances.put(frame.glance)
         sink.write(_result(frame))
-    assert time.monotonic() - begun_s < CLOSE_TIMEOUT_S  # 200 frames for a thread that stands still
+    assert time.monotonic() - begun_s < CLOSE_WITHIN_S  # 200 frames for a thread that stands still
     left_out = int(sink.summary().split("; ")[1].split()[0])
     assert 200 - MAX_WAITING - 1 <= left_out <= 200 - MAX_WAITING
     gate.set()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -129,8 +130,9 @@ class Inbox:
         with self._news:
             self._closed = True
             self._news.notify_all()
+        until_s = time.monotonic() + JOIN_TIMEOUT_S
         for thread in self._threads:
-            thread.join(JOIN_TIMEOUT_S)
+            thread.join(max(0.0, until_s - time.monotonic()))
 
     def __enter__(self) -> Inbox:
         return self

@@ -14,6 +14,7 @@ from cvforge_edge.inbox import Inbox
 from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
 from cvforge_edge.sessions import FramePredictor, SessionCare, Sessions
+from cvforge_edge.sinks.sink import Unhurried
 from cvforge_edge.status import RunStatus, StatusBoard
 from cvforge_edge.status_writer import StatusWriter
 
@@ -127,6 +128,10 @@ def run_pipeline(
             status.note(ticket.source, result, done_s=ended_s)
             if on_frame is not None:
                 on_frame(written)
+        if stop.is_set():
+            for sink in sinks:
+                if isinstance(sink, Unhurried):
+                    sink.hurry()
         interrupted = stop.is_set() and not inbox.exhausted and not all(source.live for source in sources)
         if inbox.error is not None and not stop.is_set():
             raise inbox.error

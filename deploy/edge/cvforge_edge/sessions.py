@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from cvforge_edge.outbox import Outbox
     from cvforge_edge.types import Prediction
 
-JOIN_TIMEOUT_S = 0.5
+JOIN_TIMEOUT_S = 0.4
 
 logger = logging.getLogger(__name__)
 
@@ -156,10 +156,11 @@ class Sessions:
 
     def close(self) -> None:
         """Wait for the frames in work, but for no session that is stuck, and close the models that came later."""
+        until_s = time.monotonic() + JOIN_TIMEOUT_S
         for session in self._sessions:
             if session.thread is None:
                 continue
-            session.thread.join(JOIN_TIMEOUT_S)
+            session.thread.join(max(0.0, until_s - time.monotonic()))
             if session.thread.is_alive():
                 continue
             for predictor in (session.predictor, session.following):

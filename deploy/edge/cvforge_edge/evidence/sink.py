@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -16,6 +17,7 @@ from cvforge_edge.evidence.glance import Glances, WatchedPredictor
 from cvforge_edge.evidence.seen import Seen
 from cvforge_edge.frame import Result
 from cvforge_edge.predictor import Predictor
+from cvforge_edge.sinks.sink import HURRY_S
 from cvforge_edge.status import Gauge
 
 MAX_WAITING = 16
@@ -23,7 +25,7 @@ MAX_WAITING = 16
 FILE_WAITS_S = 0.5
 """A file waits for room so long at most: nobody loses a frame of it because a disk is slow for a moment."""
 WAKE_EVERY_S = 1.0
-CLOSE_TIMEOUT_S = 5.0
+CLOSE_WITHIN_S = 5.0
 """What waits takes a fraction of a second; only a disk that hangs takes longer, and is then left."""
 
 logger = logging.getLogger(__name__)
@@ -48,7 +50,7 @@ class EvidenceSink:
         self._news = threading.Condition()
         self._waiting: deque[Seen] = deque()
         self._events: dict[int, list[Event]] = {}
-        self._closing = False
+        self._close_by_s: float | None = None
         self._left_out = 0
         self._report: tuple[str, tuple[Gauge, ...]] = (self._evidence.summary(), self._evidence.gauges())
         self._thread = threading.Thread(target=self._work, name="evidence", daemon=True)
@@ -84,12 +86,14 @@ class EvidenceSink:
         with self._news:
             return tuple(self._events.pop(camera, ()))
 
+    def hurry(self) -> None:
+        """Begin to end: see `Unhurried`."""
+        self._end_within(HURRY_S)
+
     def close(self) -> None:
         """Finish what waits; may be called twice."""
-        with self._news:
-            self._closing = True
-            self._news.notify_all()
-        self._thread.join(CLOSE_TIMEOUT_S)
+        close_by_s = self._end_within(CLOSE_WITHIN_S)
+        self._thread.join(max(0.0, close_by_s - time.monotonic()))
         if self._thread.is_alive():
             logger.warning("evidence: the disk is slow; the newest evidence of this run may be missing")
 
@@ -102,12 +106,20 @@ class EvidenceSink:
         """Numbers for graphs."""
         return self._report[1]
 
+    def _end_within(self, seconds: float) -> float:
+        """Let the thread come to its end, the first time; until when."""
+        with self._news:
+            if self._close_by_s is None:
+                self._close_by_s = time.monotonic() + seconds
+                self._news.notify_all()
+            return self._close_by_s
+
     def _work(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._waiting or self._closing, WAKE_EVERY_S)
+                self._news.wait_for(lambda: self._waiting or self._close_by_s is not None, WAKE_EVERY_S)
                 seen = self._waiting.popleft() if self._waiting else None
-                ended = self._closing and seen is None
+                ended = self._close_by_s is not None and seen is None
                 self._news.notify_all()
             if ended:
                 break

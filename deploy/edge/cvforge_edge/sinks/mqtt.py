@@ -16,14 +16,15 @@ from cvforge_edge.frame import Result
 from cvforge_edge.sinks.mqtt_connection import ConnectionFailedError, MqttConnection, check_paho
 from cvforge_edge.sinks.mqtt_settings import MqttSettings
 from cvforge_edge.sinks.outgoing import Message, Outgoing, OutgoingSpec
+from cvforge_edge.sinks.sink import HURRY_S
 from cvforge_edge.status import Gauge
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 0.5, 30.0
 EXCHANGE_S = 1.0
 """Keep-alive messages are looked after at least this often."""
-FLUSH_WITHIN_S, LEAVE_WITHIN_S = 0.6, 0.3
-"""At the end: for messages that wait, then for the farewell. What is left stays on the disk."""
-JOIN_TIMEOUT_S = 1.2
+CLOSE_WITHIN_S = 1.2
+LEAVE_WITHIN_S, DISK_WITHIN_S = 0.15, 0.1
+"""At the end, what of the time is for the farewell, and for the disk, where messages stay that could not be sent."""
 
 logger = logging.getLogger(__name__)
 
@@ -47,6 +48,7 @@ class Mqtt:
         self._settings = settings
         self._stop = threading.Event()
         self._closed = False
+        self._close_by_s: float | None = None
         self._state = "connecting"
         self._refusal_told = False
         self._wake_reader, self._wake_writer = os.pipe()
@@ -71,14 +73,17 @@ class Mqtt:
         if self._closed:
             return
         self._closed = True
-        self._stop.set()
-        self._wake()
-        self._thread.join(JOIN_TIMEOUT_S)
+        close_by_s = self._end_within(CLOSE_WITHIN_S)
+        self._thread.join(max(0.0, close_by_s - DISK_WITHIN_S - time.monotonic()))
         self._outgoing.close()
         if not self._thread.is_alive():  # one that hangs in a connection ends with the process
             os.close(self._wake_reader)
             os.close(self._wake_writer)
         self._state = "closed"
+
+    def hurry(self) -> None:
+        """Begin to end: see `Unhurried`."""
+        self._end_within(HURRY_S)
 
     def summary(self) -> str:
         """Where the messages go, and what became of them."""
@@ -93,6 +98,14 @@ class Mqtt:
             (("output", self._settings.name),),
         )
         return (*self._outgoing.gauges(self._settings.name), connected)
+
+    def _end_within(self, seconds: float) -> float:
+        """Let the thread come to its end, the first time; until when."""
+        if self._close_by_s is None:
+            self._close_by_s = time.monotonic() + seconds
+            self._stop.set()
+            self._wake()
+        return self._close_by_s
 
     def _wake(self) -> None:
         try:
@@ -139,12 +152,12 @@ class Mqtt:
             self._drain_wake()
             if self._collect(connection):
                 backoff.reset()
-        deadline_s = time.monotonic() + FLUSH_WITHIN_S
-        while self._outgoing.waiting and (left_s := deadline_s - time.monotonic()) > 0:
+        leave_by_s = (self._close_by_s or time.monotonic()) - DISK_WITHIN_S
+        while self._outgoing.waiting and (left_s := leave_by_s - LEAVE_WITHIN_S - time.monotonic()) > 0:
             self._send(connection)
             connection.exchange(timeout_s=left_s)
             self._collect(connection)
-        connection.leave(timeout_s=LEAVE_WITHIN_S)
+        connection.leave(timeout_s=max(0.0, leave_by_s - time.monotonic()))
         self._collect(connection)
 
     def _send(self, connection: MqttConnection) -> None:

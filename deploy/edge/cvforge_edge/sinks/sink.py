@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from cvforge_edge.frame import Result
+
+HURRY_S = 0.5
+"""From `hurry` to the end of `close`, at most."""
 
 
 class Sink(Protocol):
@@ -26,3 +29,11 @@ class Sink(Protocol):
 
     def summary(self) -> str:
         """One line for the user: where the results are, and how many."""
+
+
+@runtime_checkable
+class Unhurried(Protocol):
+    """A sink whose end may take time. Before the first sink is closed all of these are asked, so that they end side by side."""
+
+    def hurry(self) -> None:
+        """Begin to end, since somebody wants the run to stop; `close` then returns within `HURRY_S` from now."""

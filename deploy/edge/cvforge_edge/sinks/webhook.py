@@ -13,14 +13,16 @@ import time
 from cvforge_edge.backoff import Backoff
 from cvforge_edge.frame import Result
 from cvforge_edge.sinks.outgoing import Message, Outgoing, OutgoingSpec
+from cvforge_edge.sinks.sink import HURRY_S
 from cvforge_edge.sinks.webhook_request import Answer, WebhookRequest
 from cvforge_edge.sinks.webhook_settings import WebhookSettings
 from cvforge_edge.status import Gauge
 
 FIRST_RETRY_S, LONGEST_RETRY_S = 1.0, 60.0
-FLUSH_WITHIN_S = 0.8
-"""At the end, for messages that wait. What is left stays on the disk."""
-JOIN_TIMEOUT_S = 1.2
+CLOSE_WITHIN_S = 1.2
+ABORT_WITHIN_S, DISK_WITHIN_S = 0.1, 0.1
+"""At the end, what of the time is for a request that must be broken off, and for the disk, where messages stay that could
+not be sent."""
 
 logger = logging.getLogger(__name__)
 
@@ -44,7 +46,7 @@ class Webhook:
         self._closed = False
         self._retries = 0
         self._state = "no answer yet"
-        self._stop_by_s = float("inf")
+        self._close_by_s: float | None = None
         self._request: WebhookRequest | None = None
         self._outgoing = Outgoing(spec, on_news=self._news.set)
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
@@ -64,16 +66,18 @@ class Webhook:
         if self._closed:
             return
         self._closed = True
-        self._stop_by_s = time.monotonic() + FLUSH_WITHIN_S
-        self._stop.set()
-        self._news.set()
-        self._thread.join(FLUSH_WITHIN_S)
+        close_by_s = self._end_within(CLOSE_WITHIN_S)
+        self._thread.join(max(0.0, close_by_s - ABORT_WITHIN_S - DISK_WITHIN_S - time.monotonic()))
         request = self._request
         if request is not None:
             request.abort()
-        self._thread.join(JOIN_TIMEOUT_S - FLUSH_WITHIN_S)
+        self._thread.join(max(0.0, close_by_s - DISK_WITHIN_S - time.monotonic()))
         self._outgoing.close()
         self._state = f"{self._state}; closed"
+
+    def hurry(self) -> None:
+        """Begin to end: see `Unhurried`."""
+        self._end_within(HURRY_S)
 
     def summary(self) -> str:
         """Where the messages go, and what became of them."""
@@ -82,6 +86,19 @@ class Webhook:
     def gauges(self) -> tuple[Gauge, ...]:
         """What became of the messages, for graphs."""
         return self._outgoing.gauges(self._settings.name)
+
+    def _end_within(self, seconds: float) -> float:
+        """Let the thread come to its end, the first time; until when."""
+        if self._close_by_s is None:
+            self._close_by_s = time.monotonic() + seconds
+            self._stop.set()
+            self._news.set()
+        return self._close_by_s
+
+    def _is_too_late(self) -> bool:
+        """Whether nothing more is to be sent."""
+        close_by_s = self._close_by_s
+        return close_by_s is not None and time.monotonic() >= close_by_s - ABORT_WITHIN_S - DISK_WITHIN_S
 
     def _run(self) -> None:
         try:
@@ -92,7 +109,7 @@ class Webhook:
 
     def _send_all(self) -> None:
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
-        while not (self._stop.is_set() and time.monotonic() >= self._stop_by_s):
+        while not self._is_too_late():
             self._news.clear()
             message = self._outgoing.read()
             if message is None:

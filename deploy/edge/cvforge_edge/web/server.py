@@ -70,13 +70,19 @@ class WebServer:
         with self._lock:
             return len(self._clients)
 
-    def close(self) -> None:
-        """End every connection and stop listening; may be called twice."""
+    def hang_up(self) -> None:
+        """Take no further connections, and begin to end those that there are; may be called twice."""
         self._closing.set()
         with self._lock:
-            clients = dict(self._clients)
+            clients = list(self._clients)
         for client in clients:
             _hang_up(client)
+
+    def close(self) -> None:
+        """End every connection and stop listening; may be called twice."""
+        self.hang_up()
+        with self._lock:
+            clients = dict(self._clients)
         deadline_s = time.monotonic() + JOIN_TIMEOUT_S
         for thread in (self._thread, *(thread for _, thread in clients.values())):
             thread.join(max(0.0, deadline_s - time.monotonic()))

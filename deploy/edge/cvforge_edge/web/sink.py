@@ -72,11 +72,16 @@ class WebSink:
         self._events.add(result.events)
         self._pictures[result.camera].offer(result)
 
-    def close(self) -> None:
-        """Let every client go and stop listening, within a second; may be called twice."""
+    def hurry(self) -> None:
+        """Begin to end: see `Unhurried`."""
         self._access.close()
         for pictures in self._pictures:
             pictures.close()
+        self._server.hang_up()
+
+    def close(self) -> None:
+        """Let every client go and stop listening, within a second; may be called twice."""
+        self.hurry()
         self._server.close()
         self._history.close()
 
