@@ -64,7 +64,9 @@ def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundl
     signers = _signers(data, folder, trust=trust)
     with FileCheck(folder, files_named(data)) as check:
         manifest = checked_manifest(data, signers if trust is not None else None, folder=folder)
-        _raise_problems(folder, [*check.problems(manifest.files), *([] if trust is None else _unlisted_problems(folder, manifest))])
+        _raise_problems(
+            folder, [*check.problems(manifest.files), *([] if trust is None else _unlisted_problems(folder, manifest))]
+        )
     return Bundle(folder, manifest, hashlib.sha256(data).hexdigest(), signers)
 
 

@@ -13,7 +13,7 @@ from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.line_file import STANDARD_OUTPUT, Rotation
 from cvforge_edge.sinks.sink import Sink
 from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
-from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
+from cvforge_edge.sources.names import IMAGE_SUFFIXES
 from cvforge_edge.sources.source import Source
 
 
