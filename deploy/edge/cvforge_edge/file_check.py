@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias
 if TYPE_CHECKING:
     from cvforge_edge.listed_files import BundleFile, ModelFile
 
-HASH_BLOCK_BYTES = 1 << 20
+HASH_BLOCK_BYTES = 1 << 18
 MOST_HELPERS = 3
 """Threads that compute checksums beside the caller."""
 Said: TypeAlias = tuple[str, str, int]

@@ -27,16 +27,20 @@ CLOSE_WITHIN_S = 0.3
 _NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
 
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--source` and what belongs to it."""
-    parser.add_argument(
+def add_source_option(group: argparse._ArgumentGroup) -> None:
+    """Add `--source`."""
+    group.add_argument(
         "--source",
         action="append",
         metavar="[NAME=]SOURCE",
         help="camera number (0) or device (/dev/video0), picamera, stream (rtsp://...), gst:PIPELINE, test:640x480@30, video "
         "file, image, or folder of images; again for each further one (docs/sources.md)",
     )
-    add = parser.add_argument_group("sources").add_argument
+
+
+def add_source_options(group: argparse._ArgumentGroup) -> None:
+    """Add what belongs to `--source`."""
+    add = group.add_argument
     add("--roi", metavar="X,Y,W,H", help="look only there: pixels (320,0,640,480) or shares (0.25,0.0,0.5,1.0)")
     add("--every", type=count, default=1, metavar="N", help="look at one frame in N")
     add("--max-fps", type=positive, metavar="F", help="look at no more than so many frames a second of each source")

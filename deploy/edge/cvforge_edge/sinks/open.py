@@ -5,16 +5,16 @@ from __future__ import annotations
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import UsageError
-from cvforge_edge.sinks.by_source import BySource, file_names, place_of
-from cvforge_edge.sinks.images import ImageFolder
 from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.line_file import STANDARD_OUTPUT, Rotation
-from cvforge_edge.sinks.sink import Sink
-from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
 from cvforge_edge.sources.names import IMAGE_SUFFIXES
-from cvforge_edge.sources.source import Source
+
+if TYPE_CHECKING:
+    from cvforge_edge.sinks.sink import Sink
+    from cvforge_edge.sources.source import Source
 
 
 def open_sinks(
@@ -59,6 +59,9 @@ def open_sinks(
 
 
 def _open_save(save: str, *, fps: float | None) -> Sink:
+    from cvforge_edge.sinks.images import ImageFolder
+    from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
+
     path = Path(save)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSink(path, fps=fps)
@@ -73,6 +76,9 @@ def _open_save(save: str, *, fps: float | None) -> Sink:
 def _save_places(sources: Sequence[Source], save: str) -> list[str]:
     if len(sources) == 1:
         return [save]
+    from cvforge_edge.sinks.by_source import file_names, place_of
+    from cvforge_edge.sinks.video import VIDEO_SUFFIXES
+
     suffix = Path(save).suffix.lower()
     if suffix and suffix not in VIDEO_SUFFIXES and not save.endswith("/") and not Path(save).is_dir():
         _open_save(save, fps=None)  # refuses it
@@ -80,7 +86,11 @@ def _save_places(sources: Sequence[Source], save: str) -> list[str]:
 
 
 def _one_or_each(sinks: Sequence[Sink]) -> Sink:
-    return sinks[0] if len(sinks) == 1 else BySource(sinks)
+    if len(sinks) == 1:
+        return sinks[0]
+    from cvforge_edge.sinks.by_source import BySource
+
+    return BySource(sinks)
 
 
 def _check_places(source: Source, *, saves: Sequence[str], json_lines: str | None) -> None:
