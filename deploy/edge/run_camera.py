@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import logging
 import os
 import sys
@@ -13,6 +14,8 @@ from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING
 
+# numpy is for small arrays here; its linear algebra would start a thread for each core, and let them spin, at each start.
+os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what OpenCV's warnings hint at
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a stream would fill the log
 
@@ -164,6 +167,8 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
         )
         if live or len(sources) > 1:  # called last, also after an error
             resources.callback(lambda: _say(options, "\n".join(camera.line() for camera in board.snapshot().cameras)))
+        gc.freeze()  # what a start has made stays: no collection looks through it, now or later
+        gc.enable()
         with (
             supervised(options, board=board, stop=stop, spare=spare, reload=again) as care,
             contextlib.closing(progress),
@@ -245,4 +250,5 @@ def _say(options: argparse.Namespace, text: str) -> None:
 
 
 if __name__ == "__main__":
+    gc.disable()  # until `run` has everything that it needs: there is no garbage before, and to look for it takes long
     leave(run_command(main))

@@ -12,7 +12,7 @@ import pytest
 
 from cvforge_edge.camera import SourceSettings, open_source
 from cvforge_edge.errors import SourceError, UsageError
-from cvforge_edge.sources.device import CameraRequest, parse_size
+from cvforge_edge.sources.settings import CameraRequest, parse_size
 from edge.test_run_camera import EDGE
 
 WAIT_S = 20.0

@@ -13,8 +13,12 @@ import cv2
 import numpy as np
 import pytest
 
+from cold_start import installed_mb
+
 EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"
 INSTALL_TIMEOUT_S = 600
+INSTALLED_LIMIT_MB = 330
+"""298 MB were measured with requirements.txt, and 300 are the target; the next releases of the packages may be larger."""
 CASES = [
     ("requirements.txt", "tflite", "litert"),
     ("requirements-onnx.txt", "onnx", "onnxruntime"),
@@ -53,12 +57,13 @@ def test_folder_copied_alone_runs_in_its_own_environment(make_bundle, clip, tmp_
     device = tmp_path / "device"
     shutil.copytree(EDGE, device, ignore=shutil.ignore_patterns("__pycache__", "*.egg-info"))
     bundle = shutil.move(make_bundle("detector", formats=(form,)), device / "bundle")
-    run(sys.executable, "-m", "venv", device / ".venv", cwd=device)
+    run(sys.executable, "-m", "venv", device / ".venv", cwd=device, timeout_s=INSTALL_TIMEOUT_S)
     python = device / ".venv" / "bin" / "python"
     run(python, "-m", "pip", "install", "-q", "-r", requirements, cwd=device, timeout_s=INSTALL_TIMEOUT_S)
     installed = run(python, "-m", "pip", "list", "--format=freeze", cwd=device).stdout.lower()
     assert "torch" not in installed
     run(python, "-m", "pip", "check", cwd=device)
+    assert installed_mb(device / ".venv") <= INSTALLED_LIMIT_MB
 
     arguments = ("--bundle", bundle, "--source", clip, "--save", "out.mp4", "--json", "out.jsonl", "--self-test")
     done = run(python, "run_camera.py", *arguments, cwd=device)

@@ -77,7 +77,9 @@ def test_a_bundle_tells_who_signed_it(make_bundle) -> None:
 def test_the_signature_is_asked_before_the_manifest_is_parsed(make_bundle, monkeypatch) -> None:
     folder = make_bundle(formats=("onnx",), golden=False)
     sign_folder(folder, OTHER)
-    monkeypatch.setattr("cvforge_edge.bundle.decode_manifest", lambda *_, **__: pytest.fail("the manifest was parsed"))
+    monkeypatch.setattr(
+        "cvforge_edge.manifest.decode_manifest", lambda *_, **__: pytest.fail("the manifest was parsed")
+    )
     with pytest.raises(SignatureError, match="signed by unknown key 47dea5") as caught:
         open_bundle(folder, trust=trusting(KEY))
     assert caught.value.exit_code == 7

@@ -52,23 +52,23 @@ def test_outputs_that_hang_end_side_by_side_and_keep_what_waits(hook_server, tmp
             sinks.append(Webhook(settings, spec(tmp_path / str(number))))
         stop, asked_s = threading.Event(), []
 
-        def stop_at_the_fifth(count: int) -> None:
-            if count == 5:
+        def stop_at_the_first(count: int) -> None:
+            if count == 1:
                 deadline_s = time.monotonic() + WAIT_S
                 while len(hook_server.requests) < HUNG_HOOKS and time.monotonic() < deadline_s:
                     time.sleep(0.01)
                 asked_s.append(time.monotonic())
                 stop.set()
 
-        run_pipeline([SilentCamera(range(5))], [GreyPredictor()], sinks=sinks, stop=stop, on_frame=stop_at_the_fifth)
+        run_pipeline([SilentCamera(range(5))], [GreyPredictor()], sinks=sinks, stop=stop, on_frame=stop_at_the_first)
         # Half a second on a device that has time; one after the other they would need seven times as long.
         assert time.monotonic() - asked_s[0] < 3.0
-    assert [sink.summary().split(": ")[1].split(", 0 dropped")[0] for sink in sinks] == ["0 sent, 5 waiting"] * 7
+    assert [sink.summary().split(": ")[1].split(", 0 dropped")[0] for sink in sinks] == ["0 sent, 1 waiting"] * 7
 
 
 @pytest.mark.parametrize("source", [SilentCamera(range(5)), ListSource(range(5))])
 def test_only_a_run_that_is_stopped_hurries(source):
     stop, sink = threading.Event(), HurriedSink()
-    when_stopped = (lambda count: stop.set() if count == 5 else None) if source.live else None
+    when_stopped = (lambda count: stop.set() if count == 1 else None) if source.live else None
     run_pipeline([source], [GreyPredictor()], sinks=[sink], stop=stop, on_frame=when_stopped)
     assert sink.hurried is source.live

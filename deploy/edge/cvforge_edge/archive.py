@@ -19,13 +19,12 @@ from cvforge_edge.draft_folder import draft_path, flush, flush_folder, remove_ab
 from cvforge_edge.errors import BundleError, StorageError, TakenError
 from cvforge_edge.manifest import (
     MANIFEST_NAME,
-    MAX_MANIFEST_BYTES,
     SIGNATURE_NAME,
     BundleFile,
     Manifest,
     ModelFile,
-    read_manifest_bytes,
 )
+from cvforge_edge.manifest_file import MAX_MANIFEST_BYTES, read_manifest_bytes
 from cvforge_edge.signature import MAX_SIGNATURE_BYTES, read_signature
 from cvforge_edge.tar_format import BLOCK_BYTES, END, header_difference, header_path, padding, tar_header
 from cvforge_edge.trust import TrustStore

@@ -10,9 +10,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
     from cvforge_edge.backends import Backend
@@ -108,6 +107,8 @@ def fastest_arrangement(
     Raises:
         BackendError: the model fails.
     """
+    import numpy as np
+
     image_u8 = np.random.default_rng(0).integers(0, 256, (1, *input_hw, 3), dtype=np.uint8)
     rates: dict[Arrangement, float] = {}
     for _ in range(ROUNDS):

@@ -4,29 +4,20 @@ from __future__ import annotations
 
 import hashlib
 import os
-import stat
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import BundleError
-from cvforge_edge.manifest import (
-    MANIFEST_NAME,
-    RESERVED_NAMES,
-    BundleFile,
-    Manifest,
-    ModelFile,
-    decode_manifest,
-    problem_list,
-    read_manifest_bytes,
-)
-from cvforge_edge.signature import check_model_name, check_signature, read_signature
-from cvforge_edge.trust import TrustedKey, TrustStore
+from cvforge_edge.file_check import FileCheck
+from cvforge_edge.file_check import file_sha256 as file_sha256
+from cvforge_edge.listed_files import MANIFEST_NAME, RESERVED_NAMES, SIGNATURE_NAME, BundleFile, ModelFile
+from cvforge_edge.manifest_file import files_named, read_manifest_bytes
 
-HASH_BLOCK_BYTES = 1 << 20
-MOST_HELPERS = 3
-"""Threads that help with checksums."""
+if TYPE_CHECKING:
+    from cvforge_edge.manifest import Manifest
+    from cvforge_edge.trust import TrustedKey, TrustStore
 
 
 @dataclass(frozen=True)
@@ -70,8 +61,12 @@ def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundl
     """
     folder = Path(folder)
     data = read_manifest_bytes(folder)
-    manifest, signers = vouched_manifest(data, read_signature(folder), trust=trust, folder=folder)
-    _check_files(folder, manifest, unlisted=[] if trust is None else _unlisted(folder, manifest))
+    signers = _signers(data, folder, trust=trust)
+    with FileCheck(folder, files_named(data)) as check:
+        manifest = checked_manifest(data, signers if trust is not None else None, folder=folder)
+        _raise_problems(
+            folder, [*check.problems(manifest.files), *([] if trust is None else _unlisted_problems(folder, manifest))]
+        )
     return Bundle(folder, manifest, hashlib.sha256(data).hexdigest(), signers)
 
 
@@ -83,8 +78,9 @@ def open_bundle_to_sign(folder: Path | str) -> Bundle:
     """
     folder = Path(folder)
     data = read_manifest_bytes(folder)
-    manifest, _ = vouched_manifest(data, None, trust=None, folder=folder)
-    _check_files(folder, manifest, unlisted=_unlisted(folder, manifest))
+    with FileCheck(folder, files_named(data)) as check:
+        manifest = checked_manifest(data, None, folder=folder)
+        _raise_problems(folder, [*check.problems(manifest.files), *_unlisted_problems(folder, manifest)])
     return Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
 
 
@@ -102,13 +98,33 @@ def vouched_manifest(
     Raises:
         SignatureError, BundleError, UsageError: as in `open_bundle`.
     """
+    from cvforge_edge.signature import check_signature
+
     signers = check_signature(data, signature, trust=trust, where=str(folder))
+    return checked_manifest(data, signers if trust is not None else None, folder=folder), signers
+
+
+def checked_manifest(data: bytes, signers: tuple[TrustedKey, ...] | None, *, folder: Path) -> Manifest:
+    """The manifest in the content of a `manifest.json`.
+
+    Args:
+        data: content of `manifest.json`.
+        signers: the trusted keys that vouch for it; None where none is asked for.
+        folder: of the bundle, for messages.
+
+    Raises:
+        SignatureError, BundleError: as in `open_bundle`.
+    """
+    from cvforge_edge.manifest import decode_manifest  # numpy and OpenCV: loaded while `FileCheck` computes checksums
+
     manifest = decode_manifest(data, where=str(folder / MANIFEST_NAME))
-    if trust is not None:
+    if signers is not None:
+        from cvforge_edge.signature import check_model_name
+
         check_model_name(manifest.name, signers, where=str(folder))
     if not manifest.models:
         raise BundleError(f"{folder}: files: no model is listed for devices; export the bundle again")
-    return manifest, signers
+    return manifest
 
 
 def describe_file(folder: Path | str, path: str) -> BundleFile:
@@ -123,52 +139,30 @@ def describe_model(folder: Path | str, path: str, *, format: str, precision: str
     return ModelFile(path, format, precision, sha256, size_bytes, batch)
 
 
-def file_sha256(path: Path | str) -> str:
-    """SHA-256 of a file as 64 lower-case hexadecimal digits, in constant memory."""
-    digest = hashlib.sha256()
-    buffer = memoryview(bytearray(HASH_BLOCK_BYTES))
-    with Path(path).open("rb", buffering=0) as file:
-        while count := file.readinto(buffer):
-            digest.update(buffer[:count])
-    return digest.hexdigest()
-
-
 def _measure(path: Path) -> tuple[int, str]:
     return path.stat().st_size, file_sha256(path)
 
 
-def _check_files(folder: Path, manifest: Manifest, *, unlisted: Sequence[str]) -> None:
-    problems = [problem for found in _problems_of_all(folder, manifest.files) for problem in found]
-    problems += [
-        f"{path}: not listed in the manifest; a signed bundle holds nothing else, remove it" for path in unlisted
-    ]
+def _signers(data: bytes, folder: Path, *, trust: TrustStore | None) -> tuple[TrustedKey, ...]:
+    if trust is None and not os.path.lexists(folder / SIGNATURE_NAME):
+        return ()
+    from cvforge_edge.signature import check_signature, read_signature
+
+    return check_signature(data, read_signature(folder), trust=trust, where=str(folder))
+
+
+def _raise_problems(folder: Path, problems: Sequence[str]) -> None:
     if problems:
-        problems.append("copy the bundle again, or export it again")
-        raise BundleError(problem_list(str(folder), problems))
+        from cvforge_edge.manifest import problem_list
+
+        raise BundleError(problem_list(str(folder), [*problems, "copy the bundle again, or export it again"]))
 
 
-def _problems_of_all(folder: Path, files: Sequence[ModelFile | BundleFile]) -> list[list[str]]:
-    """The problems of each file; threads share the work, since checksums are most of what a start waits for."""
-    found: list[list[str]] = [[] for _ in files]
-    numbers = iter(sorted(range(len(files)), key=lambda number: -files[number].size_bytes))
-    failures: list[BaseException] = []
-
-    def work() -> None:
-        try:
-            for number in numbers:  # each number comes once: the interpreter lets one thread at a time into an iterator
-                found[number] = _file_problems(folder, files[number])
-        except BaseException as error:  # raised again by the calling thread
-            failures.append(error)
-
-    helpers = [threading.Thread(target=work) for _ in range(min(MOST_HELPERS, (os.cpu_count() or 1) - 1))]
-    for helper in helpers:
-        helper.start()
-    work()
-    for helper in helpers:
-        helper.join()
-    if failures:
-        raise failures[0]
-    return found
+def _unlisted_problems(folder: Path, manifest: Manifest) -> list[str]:
+    return [
+        f"{path}: not listed in the manifest; a signed bundle holds nothing else, remove it"
+        for path in _unlisted(folder, manifest)
+    ]
 
 
 def _unlisted(folder: Path, manifest: Manifest) -> list[str]:
@@ -176,26 +170,3 @@ def _unlisted(folder: Path, manifest: Manifest) -> list[str]:
     expected = {*RESERVED_NAMES, *(file.path for file in manifest.files)}
     expected |= {str(parent) for path in expected for parent in PurePosixPath(path).parents}
     return sorted(path for entry in folder.rglob("*") if (path := entry.relative_to(folder).as_posix()) not in expected)
-
-
-def _file_problems(folder: Path, file: ModelFile | BundleFile) -> list[str]:
-    path = folder
-    for part in file.path.split("/"):
-        path = path / part
-        try:
-            status = path.lstat()
-        except OSError:
-            return [f"{file.path}: missing"]
-        if stat.S_ISLNK(status.st_mode):
-            return [f"{file.path}: is or goes through a link; a bundle holds plain files"]
-    if not stat.S_ISREG(status.st_mode):
-        return [f"{file.path}: is not a plain file"]
-    if status.st_size != file.size_bytes:
-        return [f"{file.path}: {status.st_size} bytes, but the manifest says {file.size_bytes}"]
-    try:
-        found = file_sha256(path)
-    except OSError as error:
-        return [f"{file.path}: cannot be read ({error.strerror})"]
-    return (
-        [] if found == file.sha256 else [f"{file.path}: altered; SHA-256 is {found}, the manifest says {file.sha256}"]
-    )

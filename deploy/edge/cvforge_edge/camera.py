@@ -3,45 +3,24 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import SourceError
-from cvforge_edge.sources import gstreamer, pattern, picamera
-from cvforge_edge.sources.cadence import Cadence
-from cvforge_edge.sources.capture import OpenCapture
-from cvforge_edge.sources.device import CameraRequest, device_opener
-from cvforge_edge.sources.image_files import IMAGE_SUFFIXES, ImageFiles
-from cvforge_edge.sources.limits import LiveLimits
-from cvforge_edge.sources.live import LiveSource
-from cvforge_edge.sources.source import Source
-from cvforge_edge.sources.stream import RtspTransport, stream_opener
-from cvforge_edge.sources.video_file import VideoFile
+from cvforge_edge.sources.names import GSTREAMER_PREFIX, IMAGE_SUFFIXES, PATTERN_PREFIX, PICAMERA, STREAM_SCHEMES
+from cvforge_edge.sources.settings import SourceSettings
 
-STREAM_SCHEMES = ("rtsp", "rtsps", "rtmp", "http", "https", "udp", "tcp")
+if TYPE_CHECKING:
+    from cvforge_edge.sources.capture import OpenCapture
+    from cvforge_edge.sources.live import LiveSource
+    from cvforge_edge.sources.source import Source
+
 ACCEPTED = (
     "Accepted: a camera number (0), a camera device (/dev/video0), picamera, a stream (rtsp://host/path; also "
     f"{', '.join(STREAM_SCHEMES[1:])}), gst:PIPELINE, test:, a video file, an image, or a folder of images"
 )
 _SECRET = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
-
-
-@dataclass(frozen=True)
-class SourceSettings:
-    """What applies to every source of a run.
-
-    Attributes:
-        limits: how long to wait for cameras and streams.
-        camera: what cameras at this machine are asked for.
-        rtsp_transport: how RTSP streams travel.
-        cadence: which frames are wanted.
-    """
-
-    limits: LiveLimits = field(default_factory=LiveLimits)
-    camera: CameraRequest = field(default_factory=CameraRequest)
-    rtsp_transport: RtspTransport = "tcp"
-    cadence: Cadence = field(default_factory=Cadence)
 
 
 def open_source(text: str, *, name: str | None = None, settings: SourceSettings | None = None) -> Source:
@@ -57,29 +36,42 @@ def open_source(text: str, *, name: str | None = None, settings: SourceSettings 
         SourceError: there is nothing of that name, or it cannot be opened.
     """
     source = begin_source(text, name=name, settings=settings)
-    if isinstance(source, LiveSource):
+    for camera in live_sources([source]):
         try:
-            source.wait_until_connected()
+            camera.wait_until_connected()
         except BaseException:
-            source.close()
+            camera.close()
             raise
     return source
+
+
+def live_sources(sources: Sequence[Source]) -> list[LiveSource]:
+    """The cameras and streams among some sources."""
+    if not any(source.live for source in sources):
+        return []
+    from cvforge_edge.sources.live import LiveSource
+
+    return [source for source in sources if isinstance(source, LiveSource)]
 
 
 def begin_source(text: str, *, name: str | None = None, settings: SourceSettings | None = None) -> Source:
     """As `open_source`, but a camera or stream may still connect (`LiveSource.wait_until_connected`)."""
     settings = settings or SourceSettings()
     kind = source_kind(text)
-    if kind in FILE_OPENERS:
-        return FILE_OPENERS[kind](Path(text), name=name, cadence=settings.cadence)
+    if kind == "video":
+        from cvforge_edge.sources.video_file import VideoFile
+
+        return VideoFile(Path(text), name=name, cadence=settings.cadence)
+    if kind in ("image", "folder"):
+        from cvforge_edge.sources.image_files import ImageFiles
+
+        return ImageFiles(Path(text), name=name, cadence=settings.cadence)
     shown = name or without_password(text)
     if kind == "pattern":
-        spec = pattern.parse_pattern(text.removeprefix(pattern.PREFIX))
-        if not spec.paced:
-            return pattern.PatternSequence(spec, name=shown, cadence=settings.cadence)
-        opener = pattern.pattern_opener(spec)
-    else:
-        opener = LIVE_OPENERS[kind](text, shown, settings)
+        return _begin_pattern(text, shown, settings)
+    from cvforge_edge.sources.live import LiveSource
+
+    opener = LIVE_OPENERS[kind](text, shown, settings)
     return LiveSource(shown, opener, limits=settings.limits, cadence=settings.cadence)
 
 
@@ -91,11 +83,11 @@ def source_kind(text: str) -> str:
     """
     if text.isdecimal() or text.startswith("/dev/video"):
         return "device"
-    if picamera.NAME.fullmatch(text):
+    if PICAMERA.fullmatch(text):
         return "picamera"
-    if text.startswith(gstreamer.PREFIX):
+    if text.startswith(GSTREAMER_PREFIX):
         return "gstreamer"
-    if text.startswith(pattern.PREFIX):
+    if text.startswith(PATTERN_PREFIX):
         return "pattern"
     scheme, separator, _ = text.partition("://")
     if separator:
@@ -119,22 +111,41 @@ def without_password(address: str) -> str:
     return _SECRET.sub(r"\1:***@", address)
 
 
+def _begin_pattern(text: str, name: str, settings: SourceSettings) -> Source:
+    from cvforge_edge.sources.pattern import PatternSequence, parse_pattern, pattern_opener
+
+    spec = parse_pattern(text.removeprefix(PATTERN_PREFIX))
+    if not spec.paced:
+        return PatternSequence(spec, name=name, cadence=settings.cadence)
+    from cvforge_edge.sources.live import LiveSource
+
+    return LiveSource(name, pattern_opener(spec), limits=settings.limits, cadence=settings.cadence)
+
+
 def _open_device(text: str, name: str, settings: SourceSettings) -> OpenCapture:
+    from cvforge_edge.sources.device import device_opener
+
     return device_opener(text, name=name, request=settings.camera)
 
 
 def _open_stream(text: str, name: str, settings: SourceSettings) -> OpenCapture:
+    from cvforge_edge.sources.stream import stream_opener
+
     return stream_opener(text, name=name, transport=settings.rtsp_transport, lost_after_s=settings.limits.lost_after_s)
 
 
 def _open_gstreamer(text: str, name: str, _settings: SourceSettings) -> OpenCapture:
-    return gstreamer.gstreamer_opener(text.removeprefix(gstreamer.PREFIX), name=name)
+    from cvforge_edge.sources.gstreamer import gstreamer_opener
+
+    return gstreamer_opener(text.removeprefix(GSTREAMER_PREFIX), name=name)
 
 
 def _open_picamera(text: str, name: str, settings: SourceSettings) -> OpenCapture:
-    found = picamera.NAME.fullmatch(text)
+    from cvforge_edge.sources.picamera import picamera_opener
+
+    found = PICAMERA.fullmatch(text)
     number = int(found[1] or 0) if found else 0
-    return picamera.picamera_opener(number, name=name, request=settings.camera)
+    return picamera_opener(number, name=name, request=settings.camera)
 
 
 LIVE_OPENERS: dict[str, Callable[[str, str, SourceSettings], OpenCapture]] = {
@@ -143,8 +154,4 @@ LIVE_OPENERS: dict[str, Callable[[str, str, SourceSettings], OpenCapture]] = {
     "gstreamer": _open_gstreamer,
     "picamera": _open_picamera,
 }
-FILE_OPENERS: dict[str, type[VideoFile] | type[ImageFiles]] = {
-    "video": VideoFile,
-    "image": ImageFiles,
-    "folder": ImageFiles,
-}
+"""Each imports its kind when it is asked for: a run sooner begins without the others."""

@@ -8,7 +8,7 @@ from cvforge_edge.evidence.options import add_evidence_options, evidence_setting
 from cvforge_edge.model_options import add_model_options
 from cvforge_edge.option_types import count
 from cvforge_edge.output_options import add_output_options, names_output
-from cvforge_edge.source_options import add_source_options
+from cvforge_edge.source_options import add_source_option, add_source_options
 from cvforge_edge.step_options import add_step_options
 from cvforge_edge.supervision import add_supervision_options
 from cvforge_edge.web.options import add_web_options
@@ -57,9 +57,13 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         epilog=EPILOG,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
+        add_help=False,
     )
-    parser.add_argument("--bundle", required=True, metavar="FOLDER", help="model bundle, as tools/export.py writes it")
-    add_source_options(parser)
+    general = parser.add_argument_group("options")  # one of the parser itself would import what measures a terminal
+    general.add_argument("-h", "--help", action="help", help="show this help message and exit")
+    general.add_argument("--bundle", required=True, metavar="FOLDER", help="model bundle, as tools/export.py writes it")
+    add_source_option(general)
+    add_source_options(parser.add_argument_group("sources"))
     _add_result_options(parser.add_argument_group("results (any number of them; none only measures the speed)"))
     add_output_options(parser)
     add_evidence_options(parser.add_argument_group("evidence for the next training"))

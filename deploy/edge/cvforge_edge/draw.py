@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import cv2
 import numpy as np
 
+from cvforge_edge.frame import MASK_OPACITY
 from cvforge_edge.labels import label_name
 from cvforge_edge.types import VOID_CLASS_ID, ClassScores, Detections, Prediction, SegmentationMap
 
@@ -29,7 +30,6 @@ DARK: Color = (24, 24, 24)
 LIGHT: Color = (255, 255, 255)
 GOLDEN_RATIO = 0.618033988749895
 FIRST_HUE = 0.36
-MASK_OPACITY = 0.5
 PANEL_OPACITY = 0.72
 BACKGROUND_LABEL = "background"
 """A segmentation class of this name is left clear, and not listed."""

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
-from cvforge_edge.draw import MASK_OPACITY, draw_prediction
-from cvforge_edge.events import Event
-from cvforge_edge.markings import Marking, draw_markings
-from cvforge_edge.types import Prediction
-
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
+    from cvforge_edge.events import Event
+    from cvforge_edge.markings import Marking
+    from cvforge_edge.types import Prediction
+
+MASK_OPACITY = 0.5
 
 
 @dataclass(frozen=True, eq=False)
@@ -61,6 +61,9 @@ class Result:
     @cached_property
     def annotated_bgr(self) -> ImageU8:
         """The picture with prediction and markings drawn on a copy of it; drawn once, however many sinks ask."""
+        from cvforge_edge.draw import draw_prediction  # many runs never draw
+        from cvforge_edge.markings import draw_markings
+
         canvas = draw_prediction(
             self.frame.image_bgr, self.prediction, labels=self.labels, mask_opacity=self.mask_opacity
         )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
 from cvforge_edge.errors import StorageError
@@ -27,6 +26,8 @@ def set_up_logging(*, quiet: bool, path: str | None) -> None:
     if path is None:
         logging.basicConfig(level=level, format="%(levelname)s %(message)s")
         return
+    from logging.handlers import RotatingFileHandler
+
     try:
         handler = RotatingFileHandler(Path(path), maxBytes=MAX_BYTES, backupCount=OLD_FILES, encoding="utf-8")
     except OSError as error:

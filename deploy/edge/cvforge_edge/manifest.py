@@ -19,14 +19,13 @@ from cvforge_edge.listed_files import RESERVED_NAMES as RESERVED_NAMES
 from cvforge_edge.listed_files import SIGNATURE_NAME as SIGNATURE_NAME
 from cvforge_edge.listed_files import BundleFile as BundleFile
 from cvforge_edge.listed_files import ModelFile as ModelFile
-from cvforge_edge.plain_file import read_plain_file
+from cvforge_edge.manifest_file import read_manifest_bytes as read_manifest_bytes
 from cvforge_edge.postprocess import EMBEDDING, PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.strict_json import format_json
 from cvforge_edge.types import Task
 
 SCHEMA_VERSION = 1
-MAX_MANIFEST_BYTES = 16 * 1024 * 1024
 MAX_SHOWN_PROBLEMS = 50
 CHECKPOINT = "checkpoint"
 """Subject of the metrics of the network that the model files were exported from."""
@@ -173,21 +172,6 @@ def read_manifest(folder: Path | str) -> Manifest:
         BundleError: the folder or its manifest is missing, unreadable or wrong.
     """
     return decode_manifest(read_manifest_bytes(folder), where=str(Path(folder) / MANIFEST_NAME))
-
-
-def read_manifest_bytes(folder: Path | str) -> bytes:
-    """The content of a bundle's `manifest.json`, not yet looked at.
-
-    Raises:
-        BundleError: it is missing, no plain file, or too long.
-    """
-    path = Path(folder) / MANIFEST_NAME
-    try:
-        return read_plain_file(path, limit_bytes=MAX_MANIFEST_BYTES)
-    except FileNotFoundError:
-        raise BundleError(f"{path}: not found; give the folder of a bundle, which holds a {MANIFEST_NAME}") from None
-    except ValueError as error:
-        raise BundleError(f"{path}: {error}; this is no manifest, export the bundle again") from None
 
 
 def decode_manifest(data: bytes, *, where: str) -> Manifest:

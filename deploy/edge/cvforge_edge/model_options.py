@@ -9,21 +9,18 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, TypeAlias
 
-import numpy as np
-
 from cvforge_edge.arrangement import Arrangement, available_cores, fastest_arrangement, guessed_arrangement
 from cvforge_edge.backends import BACKENDS, open_backend
 from cvforge_edge.errors import UsageError
-from cvforge_edge.manifest import PRECISIONS
+from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.option_types import count, fraction
-from cvforge_edge.predictor import Predictor, choose_model
-from cvforge_edge.region import RegionPredictor, parse_region
 from cvforge_edge.step_options import lowest_score
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
     from cvforge_edge.bundle import Bundle
+    from cvforge_edge.predictor import Predictor
     from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.sources.source import Source
 
@@ -98,6 +95,8 @@ def arrange(
     """
     cores = available_cores()
     if options.threads == AUTO:
+        from cvforge_edge.predictor import choose_model
+
         model, name = choose_model(bundle, backend=backend, precision=options.precision)
         measured = fastest_arrangement(
             lambda threads: open_backend(name, bundle.path_of(model), threads=threads),
@@ -147,9 +146,12 @@ def open_predictors(
     Raises:
         EdgeError: no model fits, or it cannot be loaded.
     """
+    import numpy as np
+
+    from cvforge_edge.predictor import Predictor
+
     with ExitStack() as on_error:
         predictors: list[FramePredictor] = []
-        region = None if options.roi is None else parse_region(options.roi)
         for _ in range(arrangement.sessions):
             predictor = Predictor.of_bundle(
                 bundle, backend=backend, precision=options.precision, threads=arrangement.threads
@@ -159,8 +161,12 @@ def open_predictors(
                 predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
             spec = predictor.manifest.postprocess
             predictor = predictor.with_postprocess(replace(spec, score_threshold=lowest_score(options, spec)))
-            seen = predictor if watched is None else watched(predictor, bundle)
-            predictors.append(seen if region is None else RegionPredictor(seen, region))
+            seen: FramePredictor = predictor if watched is None else watched(predictor, bundle)
+            if options.roi is not None:
+                from cvforge_edge.region import RegionPredictor, parse_region
+
+                seen = RegionPredictor(seen, parse_region(options.roi))
+            predictors.append(seen)
         on_error.pop_all()
     return predictors
 

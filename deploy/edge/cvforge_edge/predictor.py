@@ -13,11 +13,12 @@ from cvforge_edge.bundle import Bundle, open_bundle
 from cvforge_edge.errors import BackendError, BundleError
 from cvforge_edge.manifest import Manifest, ModelFile
 from cvforge_edge.postprocess import PostprocessSpec, number_of_classes, postprocess
-from cvforge_edge.trust import TrustStore
 from cvforge_edge.types import Prediction
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+
+    from cvforge_edge.trust import TrustStore
 
 
 class Predictor:

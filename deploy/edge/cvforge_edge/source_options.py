@@ -10,33 +10,37 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from cvforge_edge.camera import SourceSettings, begin_source, without_password
+from cvforge_edge.camera import begin_source, live_sources, without_password
 from cvforge_edge.errors import EdgeError, SourceError, UsageError
 from cvforge_edge.option_types import count, positive, seconds
-from cvforge_edge.region import parse_region
 from cvforge_edge.sources.cadence import Cadence
-from cvforge_edge.sources.device import CameraRequest, parse_size
 from cvforge_edge.sources.limits import LOST_AFTER_S, STALL_AFTER_S, LiveLimits
-from cvforge_edge.sources.live import LiveSource
-from cvforge_edge.sources.source import Source
-from cvforge_edge.sources.stream import RTSP_TRANSPORTS
+from cvforge_edge.sources.settings import RTSP_TRANSPORTS, CameraRequest, SourceSettings, parse_size
+
+if TYPE_CHECKING:
+    from cvforge_edge.sources.source import Source
 
 CLOSE_WITHIN_S = 0.3
 """All cameras together; one that hangs in its driver is left behind."""
 _NAMED = re.compile(r"([A-Za-z0-9_-]+)=(.+)", re.DOTALL)
 
 
-def add_source_options(parser: argparse.ArgumentParser) -> None:
-    """Add `--source` and what belongs to it."""
-    parser.add_argument(
+def add_source_option(group: argparse._ArgumentGroup) -> None:
+    """Add `--source`."""
+    group.add_argument(
         "--source",
         action="append",
         metavar="[NAME=]SOURCE",
         help="camera number (0) or device (/dev/video0), picamera, stream (rtsp://...), gst:PIPELINE, test:640x480@30, video "
         "file, image, or folder of images; again for each further one (docs/sources.md)",
     )
-    add = parser.add_argument_group("sources").add_argument
+
+
+def add_source_options(group: argparse._ArgumentGroup) -> None:
+    """Add what belongs to `--source`."""
+    add = group.add_argument
     add("--roi", metavar="X,Y,W,H", help="look only there: pixels (320,0,640,480) or shares (0.25,0.0,0.5,1.0)")
     add("--every", type=count, default=1, metavar="N", help="look at one frame in N")
     add("--max-fps", type=positive, metavar="F", help="look at no more than so many frames a second of each source")
@@ -62,6 +66,8 @@ def source_settings(options: argparse.Namespace) -> SourceSettings:
     """
     size = options.camera_size
     if options.roi is not None:
+        from cvforge_edge.region import parse_region
+
         parse_region(options.roi)
     return SourceSettings(
         limits=LiveLimits(
@@ -101,7 +107,7 @@ def open_sources(texts: Sequence[str], settings: SourceSettings) -> Iterator[lis
         resources.callback(_close_all, sources)
         begin = [partial(_begin, sources, text, name=name, settings=settings) for name, text in named]
         _raise_all([error for action in begin if (error := _error_of(action)) is not None])
-        cameras = [source for source in sources if isinstance(source, LiveSource)]
+        cameras = live_sources(sources)
         errors = [error for camera in cameras if (error := _error_of(camera.wait_until_connected)) is not None]
         if len(errors) == len(sources):
             _raise_all(errors)
@@ -156,14 +162,14 @@ def _raise_all(errors: Sequence[EdgeError]) -> None:
 
 
 def _close_all(sources: Sequence[Source]) -> None:
-    cameras = [source for source in sources if isinstance(source, LiveSource)]
+    cameras = live_sources(sources)
     for camera in cameras:
         camera.stop()
     until_s = time.monotonic() + CLOSE_WITHIN_S
     for camera in cameras:
         camera.close(within_s=max(0.0, until_s - time.monotonic()))
     for source in sources:
-        if not isinstance(source, LiveSource):
+        if not source.live:
             source.close()
 
 

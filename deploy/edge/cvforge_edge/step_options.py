@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING
 from cvforge_edge.errors import RulesError, UsageError
 from cvforge_edge.option_types import fraction, seconds
 from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE
-from cvforge_edge.types import Task
 
 if TYPE_CHECKING:
     from cvforge_edge.manifest import Manifest
     from cvforge_edge.postprocess import PostprocessSpec
     from cvforge_edge.rules.rule_types import Rules
     from cvforge_edge.steps.step import Step
+    from cvforge_edge.types import Task
 
 SMOOTH_S = 0.5
 
@@ -163,6 +163,8 @@ def plan_steps(options: argparse.Namespace, manifest: Manifest) -> StepPlan:
         UsageError: an option is for another task, a label is unknown, or rules about objects come without --track.
         RulesError: the rules file is wrong.
     """
+    from cvforge_edge.types import Task
+
     task = manifest.task
     wanted = (
         ("--track", options.track, (Task.DETECTION,)),

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING
 
 from cvforge_edge.cli import call_on_hangup, stop_on_signals
 from cvforge_edge.option_types import limit
-from cvforge_edge.reload import Reloader
-from cvforge_edge.sessions import FramePredictor, SessionCare
 from cvforge_edge.watchdog import Limits, Watchdog
 
 if TYPE_CHECKING:
+    from cvforge_edge.sessions import FramePredictor, SessionCare
     from cvforge_edge.status import StatusBoard
 
 
@@ -53,6 +52,9 @@ def supervised(
     Raises:
         WatchdogError: at the end, when a limit was passed.
     """
+    from cvforge_edge.reload import Reloader
+    from cvforge_edge.sessions import SessionCare
+
     limits = Limits(**dict(options.limit))
     with (
         closing(Reloader(reload)) as reloader,

@@ -6,7 +6,6 @@ Source: sd_notify(3), the datagram protocol of NOTIFY_SOCKET; sd_watchdog_enable
 from __future__ import annotations
 
 import os
-import socket
 import time
 
 
@@ -20,6 +19,8 @@ def notify(*lines: str) -> bool:
         return False
     if address.startswith("@"):
         address = "\0" + address[1:]  # the abstract namespace of Linux
+    import socket  # most processes have no systemd to talk to
+
     try:
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sender:
             sender.settimeout(1.0)

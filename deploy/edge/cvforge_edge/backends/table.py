@@ -8,11 +8,10 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-import numpy as np
-
 from cvforge_edge.errors import BackendError
 
 if TYPE_CHECKING:
+    import numpy as np
     import numpy.typing as npt
 
 

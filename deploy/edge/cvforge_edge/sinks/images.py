@@ -7,7 +7,7 @@ from pathlib import Path
 from cvforge_edge.errors import StorageError
 from cvforge_edge.frame import Result
 from cvforge_edge.image_io import WRITABLE_SUFFIXES, write_image
-from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
+from cvforge_edge.sources.names import IMAGE_SUFFIXES
 
 
 class ImageFolder:

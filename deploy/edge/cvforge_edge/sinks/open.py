@@ -6,17 +6,17 @@ import logging
 import threading
 from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import UsageError
-from cvforge_edge.sinks.by_source import BySource, file_names, place_of
-from cvforge_edge.sinks.images import ImageFolder
 from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
-from cvforge_edge.sinks.rotation import Rotation
-from cvforge_edge.sinks.sink import Sink
-from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
-from cvforge_edge.sources.image_files import IMAGE_SUFFIXES
-from cvforge_edge.sources.source import Source
+from cvforge_edge.sources.names import IMAGE_SUFFIXES
+
+if TYPE_CHECKING:
+    from cvforge_edge.sinks.rotation import Rotation
+    from cvforge_edge.sinks.sink import Sink
+    from cvforge_edge.sources.source import Source
 
 logger = logging.getLogger(__name__)
 
@@ -56,19 +56,30 @@ def open_sinks(
         sinks.append(_one_or_each([Window(title, on_quit=stop.set) for title in titles]))
     if places:
         pairs = list(zip(sources, places, strict=True))
-        if rotation is None and any(source.live and place.lower().endswith(VIDEO_SUFFIXES) for source, place in pairs):
-            logger.warning(
-                "--save %s: the video of a camera grows without end, and with it the index that is held in memory (8 MB "
-                "an hour at 30 frames/s); --rotate MB bounds both, for runs of days",
-                save,
-            )
+        if rotation is None:
+            _warn_of_growth([place for source, place in pairs if source.live])
         sinks.append(_one_or_each([_open_save(place, fps=source.fps, rotation=rotation) for source, place in pairs]))
     if json_lines is not None:
         sinks.append(JsonLines(json_lines, rotation=rotation))
     return sinks
 
 
+def _warn_of_growth(places: Sequence[str]) -> None:
+    from cvforge_edge.sinks.video import VIDEO_SUFFIXES
+
+    for place in places:
+        if place.lower().endswith(VIDEO_SUFFIXES):
+            logger.warning(
+                "%s: the video of a camera grows without end, and with it the index that is held in memory (8 MB an hour at "
+                "30 frames/s); --rotate MB bounds both, for runs of days",
+                place,
+            )
+
+
 def _open_save(save: str, *, fps: float | None, rotation: Rotation | None = None) -> Sink:
+    from cvforge_edge.sinks.images import ImageFolder
+    from cvforge_edge.sinks.video import VIDEO_SUFFIXES, VideoSink
+
     path = Path(save)
     if path.suffix.lower() in VIDEO_SUFFIXES:
         return VideoSink(path, fps=fps, rotation=rotation)
@@ -83,6 +94,9 @@ def _open_save(save: str, *, fps: float | None, rotation: Rotation | None = None
 def _save_places(sources: Sequence[Source], save: str) -> list[str]:
     if len(sources) == 1:
         return [save]
+    from cvforge_edge.sinks.by_source import file_names, place_of
+    from cvforge_edge.sinks.video import VIDEO_SUFFIXES
+
     suffix = Path(save).suffix.lower()
     if suffix and suffix not in VIDEO_SUFFIXES and not save.endswith("/") and not Path(save).is_dir():
         _open_save(save, fps=None)  # refuses it
@@ -90,7 +104,11 @@ def _save_places(sources: Sequence[Source], save: str) -> list[str]:
 
 
 def _one_or_each(sinks: Sequence[Sink]) -> Sink:
-    return sinks[0] if len(sinks) == 1 else BySource(sinks)
+    if len(sinks) == 1:
+        return sinks[0]
+    from cvforge_edge.sinks.by_source import BySource
+
+    return BySource(sinks)
 
 
 def _check_places(source: Source, *, saves: Sequence[str], json_lines: str | None) -> None:

@@ -3,44 +3,14 @@
 from __future__ import annotations
 
 import logging
-import re
-from dataclasses import dataclass
 
 import cv2
 
-from cvforge_edge.errors import SourceError, UsageError
+from cvforge_edge.errors import SourceError
 from cvforge_edge.sources.capture import Capture, OpenCapture
+from cvforge_edge.sources.settings import CameraRequest
 
 logger = logging.getLogger(__name__)
-
-_SIZE = re.compile(r"(\d{1,5})x(\d{1,5})")
-
-
-@dataclass(frozen=True)
-class CameraRequest:
-    """What a camera at this machine is asked for; None leaves the choice to it.
-
-    Attributes:
-        size_hw: height and width in pixels.
-        fps: frames a second.
-        fourcc: how it sends pictures, four letters: `MJPG` is what many USB cameras need for more than 640x480 at full rate.
-    """
-
-    size_hw: tuple[int, int] | None = None
-    fps: float | None = None
-    fourcc: str | None = None
-
-
-def parse_size(text: str, *, option: str) -> tuple[int, int]:
-    """Height and width of a size such as `1280x720`, which is width x height, as cameras state it.
-
-    Raises:
-        UsageError: it is no size.
-    """
-    found = _SIZE.fullmatch(text)
-    if found is None or not (int(found[1]) and int(found[2])):
-        raise UsageError(f"{option}: found {text!r}, accepted WIDTHxHEIGHT in pixels, for instance 1280x720")
-    return int(found[2]), int(found[1])
 
 
 def device_opener(text: str, *, name: str, request: CameraRequest) -> OpenCapture:

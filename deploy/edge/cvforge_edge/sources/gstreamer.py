@@ -7,7 +7,6 @@ import cv2
 from cvforge_edge.errors import SourceError
 from cvforge_edge.sources.capture import Capture, OpenCapture
 
-PREFIX = "gst:"
 SINK = "videoconvert ! video/x-raw,format=BGR ! appsink drop=true max-buffers=1 sync=false"
 
 

@@ -10,8 +10,8 @@ from cvforge_edge.errors import SourceError, UsageError
 from cvforge_edge.frame import Frame
 from cvforge_edge.image_io import read_image
 from cvforge_edge.sources.cadence import Cadence
+from cvforge_edge.sources.names import IMAGE_SUFFIXES
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff")
 _NUMBERS = re.compile(r"(\d+)")
 
 

@@ -14,11 +14,11 @@ from cvforge_edge.errors import SourceError
 from cvforge_edge.frame import Frame
 from cvforge_edge.sources.cadence import Cadence, FrameGate
 from cvforge_edge.sources.capture import OpenCapture
+from cvforge_edge.sources.names import PATTERN_PREFIX
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
 
-PREFIX = "test:"
 ACCEPTED = (
     "accepted: test:, test:640x480, test:640x480@30 (as a camera), test:640x480@max (every picture, as fast as it can)"
 )
@@ -53,13 +53,13 @@ def parse_pattern(text: str) -> PatternSpec:
     """
     found = _SPEC.fullmatch(text)
     if found is None:
-        raise SourceError(f"{PREFIX}{text}: no test pattern; {ACCEPTED}")
+        raise SourceError(f"{PATTERN_PREFIX}{text}: no test pattern; {ACCEPTED}")
     width, height, rate = found.groups()
     size_hw = SIZE_HW if width is None else (int(height), int(width))
     fps = FPS if rate in (None, "max") else int(rate)
     if not (all(16 <= side <= LARGEST_SIDE for side in size_hw) and 1 <= fps <= LARGEST_FPS):
         raise SourceError(
-            f"{PREFIX}{text}: sides from 16 to {LARGEST_SIDE} and 1 to {LARGEST_FPS} frames/s; {ACCEPTED}"
+            f"{PATTERN_PREFIX}{text}: sides from 16 to {LARGEST_SIDE} and 1 to {LARGEST_FPS} frames/s; {ACCEPTED}"
         )
     return PatternSpec(size_hw, fps, paced=rate != "max")
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from typing import Any
 
 import cv2
 
 from cvforge_edge.errors import SourceError
 from cvforge_edge.sources.capture import OpenCapture
-from cvforge_edge.sources.device import CameraRequest
+from cvforge_edge.sources.settings import CameraRequest
 
-NAME = re.compile(r"picamera(?::(\d+))?")
 SIZE_HW = (480, 640)
 FPS = 30.0
 PIXEL_FORMAT = "RGB888"

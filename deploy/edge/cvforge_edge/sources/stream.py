@@ -7,7 +7,7 @@ import os
 import time
 from collections import deque
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 import cv2
 
@@ -15,9 +15,8 @@ from cvforge_edge.errors import SourceError
 from cvforge_edge.sources.capture import Capture, OpenCapture
 from cvforge_edge.sources.limits import OPEN_WITHIN_S
 from cvforge_edge.sources.reachable import unreachable_reason
+from cvforge_edge.sources.settings import RtspTransport
 
-RtspTransport = Literal["tcp", "udp", "http"]
-RTSP_TRANSPORTS: tuple[RtspTransport, ...] = ("tcp", "udp", "http")
 FFMPEG_OPTIONS = "OPENCV_FFMPEG_CAPTURE_OPTIONS"
 DECODING_THREADS = 1
 """FFmpeg's decoder hands a picture out once each of its threads has one: with n threads a picture is n - 1 intervals old."""
