@@ -16,6 +16,7 @@ from typing import NoReturn
 from cvforge_edge.errors import EdgeError
 
 INTERRUPTED = 130
+JOIN_TIMEOUT_S = 0.2
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -59,11 +60,13 @@ def _outside_of_handlers() -> Iterator[Callable[[Callable[[], None]], None]]:
         while (action := actions.get()) is not None:
             action()
 
-    threading.Thread(target=work, name="signals", daemon=True).start()
+    thread = threading.Thread(target=work, name="signals", daemon=True)
+    thread.start()
     try:
         yield actions.put
     finally:
         actions.put(None)
+        thread.join(JOIN_TIMEOUT_S)
 
 
 @contextmanager
