@@ -19,6 +19,10 @@ class UsageError(EdgeError):
     exit_code = 2
 
 
+class PictureError(UsageError):
+    """A picture has no such part as an option asks for; another source, or another picture, may have it."""
+
+
 class RulesError(EdgeError):
     """A rules file cannot be read, or says what cannot be meant."""
 

@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cvforge_edge.errors import EdgeError, InferenceError, WatchdogError
+from cvforge_edge.errors import EdgeError, InferenceError, PictureError, WatchdogError
 from cvforge_edge.frame import Result
 
 if TYPE_CHECKING:
@@ -248,6 +248,12 @@ class Sessions:
                 predictor = session.begin(ticket)
                 prediction = predictor.predict(ticket.frame.image_bgr)
                 result = Result(ticket.frame, prediction, predictor.manifest.labels, camera=ticket.source)
+            except PictureError as error:  # a matter of its source; the others go on
+                if not session.end():
+                    return
+                self._inbox.refuse(ticket, error)
+                self._give_up(ticket)
+                continue
             except InferenceError as error:  # `tend` sees to it
                 session.fail(ticket, error)
                 self._outbox.wake()
