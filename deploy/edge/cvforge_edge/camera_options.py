@@ -117,4 +117,4 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--max-frames", type=count, metavar="N", help="end after so many frames")
     add_supervision_options(group)
-    add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
+    add("--quiet", action="store_true", help="no progress and no summary, only events, warnings and errors")
