@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import math
 import re
 import shlex
@@ -15,7 +16,8 @@ import pytest
 from cvforge_edge import errors
 from cvforge_edge.camera_options import parse_options
 
-UNIT = Path(__file__).resolve().parents[2] / "deploy" / "edge" / "cvforge-camera.service"
+REPOSITORY = Path(__file__).resolve().parents[2]
+UNIT = REPOSITORY / "deploy" / "edge" / "cvforge-camera.service"
 PASSING = (errors.SourceError, errors.StorageError, errors.BackendError, errors.WatchdogError)
 """An absent camera, a full disk, hardware that is not there yet, a limit: all may be well again by the next start."""
 UNEXPECTED = 1
@@ -36,15 +38,33 @@ def unit() -> dict[str, list[str]]:
     return entries(UNIT.read_text(encoding="utf-8"))
 
 
-def test_its_command_line_is_one_that_the_program_takes(unit):
-    environment = dict(text.split("=", 1) for line in unit["Environment"] for text in shlex.split(line))
-    (line,) = unit["ExecStart"]
+@pytest.fixture
+def environment(unit) -> dict[str, str]:
+    """What the unit sets."""
+    return dict(text.split("=", 1) for line in unit["Environment"] for text in shlex.split(line))
+
+
+def options_of(line: str, environment: dict[str, str]) -> argparse.Namespace:
+    """What the program makes of an ExecStart."""
     _, program, *arguments = shlex.split(re.sub(r"\$\{(\w+)\}", lambda name: environment[name[1]], line))
     assert program == "/opt/cvforge/run_camera.py"
-    options = parse_options(arguments)
+    return parse_options(arguments)
+
+
+def test_its_command_line_is_one_that_the_program_takes(unit, environment):
+    (line,) = unit["ExecStart"]
+    options = options_of(line, environment)
     assert (options.source, options.self_test, options.quiet, options.json) == (["0"], True, True, "-")
     assert math.isinf(options.connect_for)
     assert math.isinf(options.reconnect_for)
+
+
+def test_the_drop_in_of_the_documents_is_one_too_and_as_patient(environment):
+    cleared, line = entries((REPOSITORY / "docs" / "boards.md").read_text(encoding="utf-8"))["ExecStart"]
+    assert cleared == ""
+    options = options_of(line, environment)
+    assert (options.backend, options.self_test) == ("onnxruntime-cuda", True)
+    assert math.isinf(options.connect_for)
 
 
 def test_it_is_started_again_for_ever_after_every_failure_that_may_pass(unit):
