@@ -114,6 +114,14 @@ def test_region_that_a_picture_does_not_have_ends_its_source_alone(make_bundle, 
     assert [(record["source"], record["frame"]) for record in records] == [(f"b/{n}.png", n) for n in range(12)]
 
 
+def test_region_that_the_only_picture_does_not_have_is_an_error_also_where_it_was_the_last(make_bundle, tmp_path):
+    write_squares(tmp_path / "photos", sides=[32])
+    bundle = make_bundle("detector", formats=("onnx",))
+    ended = run_camera("--bundle", bundle, "--source", "photos/0.png", "--roi", "0,0,33,32", cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "reaches out of the picture, which is 32 pixels wide and 32 high" in ended.stderr
+
+
 def test_file_whose_pictures_become_too_small_ends_there_with_what_came_before(make_bundle, tmp_path):
     write_squares(tmp_path / "photos", sides=[64, 64, *[32] * 10])
     bundle = make_bundle("detector", formats=("onnx",))
