@@ -13,7 +13,7 @@ import pytest
 
 from cvforge_edge.cli import call_on_hangup, hold_hangup
 from edge.test_run_camera import command, run_camera
-from edge.test_step_options import clip  # noqa: F401
+from edge.test_step_options import RULES, clip  # noqa: F401
 from edge.test_supervised_run import WAIT_S, camera, text_of, wait_for  # noqa: F401
 
 HANGUP = pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
@@ -108,11 +108,14 @@ def test_a_hangup_that_was_held_is_carried_out_once():
 @HANGUP
 def test_a_hangup_while_the_program_starts_reloads_once_it_runs(make_bundle, tmp_path, camera):  # noqa: F811
     bundle, log, lines = make_bundle("detector", formats=("onnx",)), tmp_path / "log.txt", tmp_path / "out.jsonl"
-    wanted = command("--bundle", bundle, "--source", camera, "--json", "out.jsonl", "--log", "log.txt", "--self-test")
+    os.mkfifo(tmp_path / "rules.yaml")  # the start waits here until somebody writes rules
+    options = ("--track", "--rules", "rules.yaml", "--json", "out.jsonl", "--log", "log.txt", "--self-test")
+    wanted = command("--bundle", bundle, "--source", camera, *options)
     with subprocess.Popen(wanted, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         try:
             wait_for(lambda: catches_hangup(process.pid), process)
             process.send_signal(signal.SIGHUP)
+            (tmp_path / "rules.yaml").write_text(RULES)
             wait_for(lambda: "tiny-detector version 1 takes over" in text_of(log), process)
             wait_for(lambda: text_of(lines).count("\n") > 3, process)
         finally:
