@@ -19,7 +19,7 @@ os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
 os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what OpenCV's warnings hint at
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a stream would fill the log
 
-from cvforge_edge.cli import INTERRUPTED, leave, run_command
+from cvforge_edge.cli import INTERRUPTED, hold_hangup, leave, run_command
 
 if TYPE_CHECKING:
     from cvforge_edge.arrangement import Arrangement
@@ -251,4 +251,5 @@ def _say(options: argparse.Namespace, text: str) -> None:
 
 if __name__ == "__main__":
     gc.disable()  # until `run` has everything that it needs: there is no garbage before, and to look for it takes long
+    hold_hangup()  # a reload that is asked for while the model loads comes after it
     leave(run_command(main))

@@ -214,6 +214,22 @@ def test_raspberry_camera_gives_blue_green_red_at_the_size_asked_for(monkeypatch
         open_source("picamera:2")
 
 
+@pytest.mark.parametrize("failing", ["configure", "start"])
+def test_raspberry_camera_that_does_not_start_is_given_back_for_the_next_attempt(monkeypatch, failing):
+    def fail(*_arguments):
+        raise RuntimeError("Failed to acquire camera: Device or resource busy")
+
+    module = ModuleType("picamera2")
+    module.Picamera2 = Picamera2
+    monkeypatch.setitem(sys.modules, "picamera2", module)
+    monkeypatch.setattr(Picamera2, "log", [])
+    monkeypatch.setattr(Picamera2, failing, fail)
+    with pytest.raises(SourceError, match="cannot be opened .*Device or resource busy"):
+        open_source("picamera")
+    assert Picamera2.log[-1:] == ["close"]
+    assert Picamera2.log.count("close") == 1
+
+
 def test_raspberry_camera_that_fails_is_lost_and_not_a_crash(monkeypatch):
     from cvforge_edge.sources.picamera import PiCapture
 

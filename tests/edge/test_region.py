@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+import json
+import re
+import subprocess
+from pathlib import Path
+
+import cv2
 import numpy as np
 import pytest
 
@@ -10,6 +16,10 @@ from cvforge_edge.predictor import Predictor
 from cvforge_edge.region import RegionPredictor, in_whole_picture, parse_region
 from cvforge_edge.types import ClassScores, Detections, SegmentationMap
 from edge.conftest import two_squares
+from edge.mjpeg import GREY, MjpegServer
+from edge.test_camera import write_clip
+from edge.test_run_camera import command, run_camera
+from edge.test_supervised_run import WAIT_S, text_of, wait_for
 
 
 @pytest.mark.parametrize(
@@ -82,3 +92,76 @@ def test_masks_and_segmentations_lie_where_the_region_lies_and_are_void_outside(
 def test_classes_of_the_region_are_those_of_the_picture():
     scores = ClassScores(np.array([0.25, 0.75], np.float32))
     assert in_whole_picture(scores, rows=slice(0, 1), columns=slice(0, 1), size_hw=(9, 9)) is scores
+
+
+def write_squares(folder: Path, *, sides: list[int]) -> None:
+    """Black pictures, square, with sides of so many pixels."""
+    folder.mkdir()
+    for number, side in enumerate(sides):
+        cv2.imwrite(str(folder / f"{number}.png"), np.zeros((side, side, 3), np.uint8))
+
+
+def test_region_that_a_picture_does_not_have_ends_its_source_alone(make_bundle, tmp_path):
+    write_clip(tmp_path / "small.mp4")
+    write_squares(tmp_path / "large", sides=[128] * 12)
+    bundle = make_bundle("detector", formats=("onnx",))
+    arguments = ("--source", "a=small.mp4", "--source", "b=large", "--roi", "64,64,64,64", "--json", "-")
+    ended = run_camera("--bundle", bundle, *arguments, cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "a: frame 0: --roi 64,64,64,64: reaches out of the picture, which is 64 pixels wide" in ended.stderr
+    assert "the other sources go on" in ended.stderr
+    records = [json.loads(line) for line in ended.stdout.splitlines()]
+    assert [(record["source"], record["frame"]) for record in records] == [(f"b/{n}.png", n) for n in range(12)]
+
+
+def test_region_that_the_only_picture_does_not_have_is_an_error_also_where_it_was_the_last(make_bundle, tmp_path):
+    write_squares(tmp_path / "photos", sides=[32])
+    bundle = make_bundle("detector", formats=("onnx",))
+    ended = run_camera("--bundle", bundle, "--source", "photos/0.png", "--roi", "0,0,33,32", cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "reaches out of the picture, which is 32 pixels wide and 32 high" in ended.stderr
+
+
+def test_file_whose_pictures_become_too_small_ends_there_with_what_came_before(make_bundle, tmp_path):
+    write_squares(tmp_path / "photos", sides=[64, 64, *[32] * 10])
+    bundle = make_bundle("detector", formats=("onnx",))
+    arguments = ("--source", "photos", "--roi", "0,0,48,48", "--json", "-", "--sessions", 1)
+    ended = run_camera("--bundle", bundle, *arguments, cwd=tmp_path)
+    assert ended.returncode == 2, ended.stderr
+    assert "photos: frame 2: --roi" in ended.stderr
+    assert [json.loads(line)["frame"] for line in ended.stdout.splitlines()] == [0, 1]
+
+
+def test_camera_that_comes_back_with_smaller_pictures_fails_alone(make_bundle, tmp_path):
+    changing, steady = MjpegServer(image_bgr=np.zeros((96, 96, 3), np.uint8)), MjpegServer(image_bgr=GREY)
+    bundle, lines, log = make_bundle("detector", formats=("onnx",)), tmp_path / "out.jsonl", tmp_path / "log.txt"
+    sources = [f"{name}=http://127.0.0.1:{one.port}/" for name, one in (("a", changing), ("b", steady))]
+    options = ("--roi", "0,0,64,48", "--json", "out.jsonl", "--log", "log.txt", "--reconnect-for", "20")
+
+    def count(name: str) -> int:
+        return sum(json.loads(line)["source"] == name for line in text_of(lines).splitlines()[:-1])
+
+    arguments = command("--bundle", bundle, "--source", sources[0], "--source", sources[1], *options)
+    with subprocess.Popen(arguments, cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            wait_for(lambda: count("a") > 3 and count("b") > 3, process)
+            changing.close()
+            changing = MjpegServer(changing.port, image_bgr=np.zeros((32, 32, 3), np.uint8))
+            wait_for(lambda: "the other sources go on" in text_of(log), process)
+            seen = count("b")
+            wait_for(lambda: count("b") > seen + 10, process)
+        finally:
+            process.terminate()
+        _, errors = process.communicate(timeout=WAIT_S)
+    changing.close()
+    steady.close()
+    assert "reaches out of the picture, which is 32 pixels wide" in text_of(log)
+    assert process.returncode == 0, errors
+    assert "a: closed, " in errors
+
+
+def test_camera_whose_pictures_lack_the_region_ends_with_the_code_that_a_service_starts_again(make_bundle, tmp_path):
+    bundle = make_bundle("detector", formats=("onnx",))
+    ended = run_camera("--bundle", bundle, "--source", "test:64x48@30", "--roi", "60,0,10,10", cwd=tmp_path)
+    assert ended.returncode == 8, ended.stderr
+    assert re.search(r"error: test:64x48@30: frame \d+: --roi 60,0,10,10: reaches out of the picture", ended.stderr)

@@ -74,7 +74,7 @@ def test_a_clip_is_tracked_and_its_rules_give_events(make_bundle, clip, tmp_path
     ids = [{row["label"]: row["track_id"] for row in record["detections"]} for record in records]
     assert ids == [{}] + [{"red": 1}] * 6 + [{"red": 1, "blue": 2}] * 17
     lines = [line for line in run.stderr.splitlines() if "corner" in line]
-    assert lines == [f"INFO {clip} 0.83 s: corner: occupancy_began 1.00"]
+    assert lines == [f"EVENT {clip} 0.83 s: corner: occupancy_began 1.00"]
     events = {record["frame"]: record["events"] for record in records if "events" in record}
     assert list(events) == [10]
     assert [(event["rule"], event["kind"], event["value"]) for event in events[10]] == [

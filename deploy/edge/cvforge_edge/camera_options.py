@@ -43,8 +43,9 @@ exit codes:
   0 done (a camera stopped by a signal counts as done)     8 camera, stream or video cannot be opened or was lost
   1 unexpected error                                       9 this device fails the bundle's self-test
   2 wrong options                                         10 a result cannot be stored (disk full, no permission)
-  4 an image cannot be read                               11 inference runtime missing or failing
-  7 bundle damaged, not trusted or older                  13 a --limit was passed: start it again
+  4 an image cannot be read                               11 inference runtime missing, or a model unusable
+  7 bundle damaged, not trusted or older                  13 a --limit was passed, or inference fails again
+                                                             and again: start it again
                                                          130 stopped by a signal before the end of a file
 """
 
@@ -116,4 +117,4 @@ def _add_run_options(group: argparse._ArgumentGroup) -> None:
     add = group.add_argument
     add("--max-frames", type=count, metavar="N", help="end after so many frames")
     add_supervision_options(group)
-    add("--quiet", action="store_true", help="no progress and no summary, only warnings and errors")
+    add("--quiet", action="store_true", help="no progress and no summary, only events, warnings and errors")

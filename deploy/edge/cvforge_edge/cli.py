@@ -22,16 +22,26 @@ JOIN_TIMEOUT_S = 0.2
 def run_command(command: Callable[[], int]) -> int:
     """The exit code of a command; an `EdgeError` becomes its message on standard error and its own code.
 
-    Anything else is a mistake of ours: it keeps its traceback, and Python ends with 1.
+    Anything else is a mistake of ours: it keeps its traceback, and Python ends with 1. Both are in the log file, too.
     """
     try:
         return command()
     except EdgeError as error:
         sys.stderr.write(f"error: {error}\n")
+        _log_to_file(str(error))
         return error.exit_code
+    except Exception as error:
+        _log_to_file("unexpected error", error=error)
+        raise
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         return INTERRUPTED
+
+
+def _log_to_file(message: str, *, error: BaseException | None = None) -> None:
+    from cvforge_edge.log_file import log_to_file  # 20 ms that a command without an error and a log does not need
+
+    log_to_file(message, error=error)
 
 
 def leave(code: int) -> NoReturn:
@@ -69,14 +79,35 @@ def _outside_of_handlers() -> Iterator[Callable[[Callable[[], None]], None]]:
         thread.join(JOIN_TIMEOUT_S)
 
 
+class _HeldHangup:
+    """A handler that does nothing but remember."""
+
+    came = False
+
+    def __call__(self, _number: int, _frame: FrameType | None) -> None:
+        self.came = True
+
+
+def hold_hangup() -> None:
+    """From now on SIGHUP does not end the process; one that comes is kept for `call_on_hangup`."""
+    if hasattr(signal, "SIGHUP"):
+        signal.signal(signal.SIGHUP, _HeldHangup())
+
+
 @contextmanager
 def call_on_hangup(action: Callable[[], None]) -> Iterator[None]:
-    """While inside, SIGHUP calls the action on a thread of its own; systems without that signal never do."""
+    """While inside, SIGHUP calls the action on a thread of its own; systems without that signal never do.
+
+    One that came earlier, and was held, calls it at the beginning.
+    """
     if not hasattr(signal, "SIGHUP"):
         yield
         return
     with _outside_of_handlers() as do:
         before = signal.signal(signal.SIGHUP, lambda _number, _frame: do(action))
+        if isinstance(before, _HeldHangup) and before.came:
+            before.came = False
+            do(action)
         try:
             yield
         finally:

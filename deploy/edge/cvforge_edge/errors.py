@@ -19,6 +19,10 @@ class UsageError(EdgeError):
     exit_code = 2
 
 
+class PictureError(UsageError):
+    """A picture has no such part as an option asks for; another source, or another picture, may have it."""
+
+
 class RulesError(EdgeError):
     """A rules file cannot be read, or says what cannot be meant."""
 
@@ -71,7 +75,11 @@ class BackendError(EdgeError):
     exit_code = 11
 
 
+class InferenceError(BackendError):
+    """A loaded model failed at one input: hardware that went away, memory that was short for a moment."""
+
+
 class WatchdogError(EdgeError):
-    """A run passed a limit, for instance of memory, and was ended so that it can be started anew."""
+    """A run is not well any more, for instance passed a limit of memory, and was ended so that it can be started anew."""
 
     exit_code = 13

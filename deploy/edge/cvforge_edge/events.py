@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 TIME_DECIMALS = 3
+EVENT_LEVEL = 25
+"""Of a line about an event in the log: above what is only information, below a warning."""
 
 
 @dataclass(frozen=True)

@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from cvforge_edge.errors import PictureError, SourceError
 from cvforge_edge.frame import Frame
 from cvforge_edge.sources.source import PushingSource, Source
 
@@ -125,6 +126,20 @@ class Inbox:
             self._lanes[ticket.source].in_work -= 1
             self._news.notify_all()
 
+    def refuse(self, ticket: Ticket, error: PictureError) -> None:
+        """End the source of a ticket, since its pictures are none for this run; its frames that wait are left out.
+
+        A camera may have other pictures when the run is started again, so its error is that of a source.
+        """
+        lane = self._lanes[ticket.source]
+        message = f"{lane.source.name}: frame {ticket.frame.index}: {error}"
+        self._end(lane, SourceError(message) if lane.source.live else PictureError(message))
+        with self._news:
+            lane.frames.clear()
+            self._news.notify_all()
+        if isinstance(lane.source, PushingSource):
+            lane.source.stop()
+
     def close(self) -> None:
         """Stop reading, and let every waiting session go; may be called twice."""
         with self._news:
@@ -154,7 +169,7 @@ class Inbox:
         return None
 
     def _read(self, lane: _Lane) -> None:
-        while not self._closed:
+        while not self._closed and not lane.ended:
             try:
                 frame = lane.source.read(timeout_s=POLL_S)
             except Exception as error:  # raised again once all frames before it are through
@@ -165,22 +180,26 @@ class Inbox:
             elif lane.source.ended:
                 self._end(lane, None)
                 return
+        if not self._closed:
+            lane.source.close()  # refused
 
     def _put(self, lane: _Lane, frame: Frame) -> None:
         with self._news:
-            if self._closed:
+            if self._closed or lane.ended:
                 return
             if lane.source.live:
                 lane.dropped += len(lane.frames)
                 lane.frames.clear()
             else:
-                self._news.wait_for(lambda: self._closed or len(lane.frames) < FRAMES_AHEAD)
+                self._news.wait_for(lambda: self._closed or lane.ended or len(lane.frames) < FRAMES_AHEAD)
+                if lane.ended:
+                    return
             lane.frames.append(frame)
             self._news.notify_all()
 
     def _end(self, lane: _Lane, error: Exception | None) -> None:
         with self._news:
-            if lane.ended:
+            if lane.ended and (error is None or lane.error is not None):
                 return
             lane.error, lane.ended = error, True
             if error is not None and not all(other.ended for other in self._lanes):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cvforge_edge.errors import UsageError
+from cvforge_edge.errors import PictureError, UsageError
 from cvforge_edge.types import VOID_CLASS_ID, Detections, Prediction, SegmentationMap
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class Region:
         """Rows and columns in a picture of this size, at least one of each.
 
         Raises:
-            UsageError: the region reaches out of the picture.
+            PictureError: the region reaches out of the picture.
         """
         height, width = size_hw
         if self.shares:
@@ -52,7 +52,7 @@ class Region:
         else:
             left, top, right, bottom = map(round, (self.x, self.y, self.x + self.width, self.y + self.height))
         if right > width or bottom > height:
-            raise UsageError(
+            raise PictureError(
                 f"--roi {left},{top},{right - left},{bottom - top}: reaches out of the picture, which is {width} pixels wide "
                 f"and {height} high; give a smaller one, or shares of the picture such as 0.25,0.0,0.5,1.0"
             )
@@ -98,7 +98,7 @@ class RegionPredictor:
         """What is in the region, in pixels of the whole picture; a segmentation is void outside.
 
         Raises:
-            UsageError: the region reaches out of the picture.
+            PictureError: the region reaches out of the picture.
         """
         size_hw = (image_bgr.shape[0], image_bgr.shape[1])
         rows, columns = self._region.pixels(size_hw)

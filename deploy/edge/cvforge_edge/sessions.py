@@ -1,4 +1,4 @@
-"""Sessions of one model, each on a thread of its own: they can be exchanged for those of another, and replaced where stuck."""
+"""Sessions of one model, each on a thread of its own: exchanged for those of another, replaced where they are stuck or fail."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cvforge_edge.errors import EdgeError, WatchdogError
+from cvforge_edge.errors import EdgeError, InferenceError, PictureError, WatchdogError
 from cvforge_edge.frame import Result
 
 if TYPE_CHECKING:
@@ -47,8 +47,8 @@ class SessionCare:
 
     Attributes:
         limit_s: a session that works longer on one frame is stuck: it is left behind, and its frame is given up.
-        spare: loads a model that takes the place of a stuck one; None: the run ends instead.
-        most_replaced: after so many replacements the next stuck session ends the run.
+        spare: loads a model that takes the place of one that is stuck or failed; None: the run ends instead.
+        most_replaced: after so many replacements the next such session ends the run.
         reloaded: asked a few times a second: models, one for each session, that take over from the next frame on; they are
             closed here. None while there are none.
     """
@@ -60,11 +60,17 @@ class SessionCare:
 
 
 class _Session:
-    """One thread and the model that it runs."""
+    """One thread and the model that it runs.
 
-    def __init__(self, predictor: FramePredictor) -> None:
+    Args:
+        predictor: the model.
+        first: a frame that it begins with, since another session failed at it.
+    """
+
+    def __init__(self, predictor: FramePredictor, *, first: Ticket | None = None) -> None:
         self.lock = threading.Lock()
-        self.predictor = predictor
+        self.predictor, self.first = predictor, first
+        self.failure: tuple[Ticket, InferenceError] | None = None
         self.following: FramePredictor | None = None
         self.ticket: Ticket | None = None
         self.begun_s = 0.0
@@ -87,6 +93,11 @@ class _Session:
         with self.lock:
             self.ticket = None
             return not self.left_behind
+
+    def fail(self, ticket: Ticket, error: InferenceError) -> None:
+        """Note that the model failed at a frame, unless the session was left behind meanwhile."""
+        if self.end():
+            self.failure = ticket, error
 
     def follow(self, predictor: FramePredictor) -> None:
         """Take another model from the next frame on."""
@@ -134,21 +145,26 @@ class Sessions:
 
     @property
     def alive(self) -> bool:
-        """Whether a result may still come."""
-        return any(session.thread is not None and session.thread.is_alive() for session in self._sessions)
+        """Whether a result may still come; a session that failed is yet to be replaced."""
+        return any(
+            session.failure is not None or (session.thread is not None and session.thread.is_alive())
+            for session in self._sessions
+        )
 
     def tend(self) -> None:
-        """Replace what is stuck, and let models that were loaded meanwhile take over.
+        """Replace what is stuck or failed, and let models that were loaded meanwhile take over.
 
         Raises:
-            WatchdogError: a session is stuck and cannot be replaced.
+            WatchdogError: a session is stuck or failed, and cannot be replaced.
+            InferenceError: it failed, and there are no spare models at all.
         """
-        if not math.isinf(self._care.limit_s):
-            for number, session in enumerate(self._sessions):
-                ticket = session.leave_behind(self._care.limit_s)
-                if ticket is not None:
-                    self._give_up(ticket)
-                    self._replace(number)
+        for number, session in enumerate(self._sessions):
+            if session.failure is not None:
+                self._replace_failed(number, *session.failure)
+                continue
+            ticket = session.leave_behind(self._care.limit_s)
+            if ticket is not None:
+                self._replace_stuck(number, ticket)
         reloaded = self._care.reloaded()
         if reloaded is not None:
             for session, predictor in zip(self._sessions, reloaded, strict=True):
@@ -167,40 +183,63 @@ class Sessions:
                 if predictor is not None and all(predictor is not other for other in self._owned_elsewhere):
                     predictor.close()
 
-    def _give_up(self, ticket: Ticket) -> None:
+    def _replace_stuck(self, number: int, ticket: Ticket) -> None:
+        limit_s = self._care.limit_s
         logger.error(
             "%s: inference of frame %d takes longer than %g s; its session is left behind",
             ticket.frame.source,
             ticket.frame.index,
-            self._care.limit_s,
+            limit_s,
         )
+        self._give_up(ticket)
+        self._replace(number, because=f"inference is stuck (limit inference={limit_s:g} s)")
+
+    def _replace_failed(self, number: int, ticket: Ticket, error: InferenceError) -> None:
+        """A camera's frame is given up, since a newer one is there by now; a file's is tried once more."""
+        if self._care.spare is None:
+            raise error
+        name, index = ticket.frame.source, ticket.frame.index
+        failed = self._sessions[number]
+        if ticket is failed.first:
+            raise WatchdogError(f"{name}: frame {index}, again with a new session: {error}") from error
+        logger.error("%s: frame %d: %s", name, index, error)
+        for predictor in (failed.predictor, failed.following):
+            if predictor is not None:
+                predictor.close()  # a new one may need the room, or the device
+        live = self._inbox.sources[ticket.source].live
+        if live:
+            self._give_up(ticket)
+        self._replace(number, because=f"inference failed ({error})", first=None if live else ticket)
+
+    def _give_up(self, ticket: Ticket) -> None:
         self._outbox.skip(ticket)
         self._inbox.finish(ticket)
 
-    def _replace(self, number: int) -> None:
+    def _replace(self, number: int, *, because: str, first: Ticket | None = None) -> None:
         if self._care.spare is None or self.replaced >= self._care.most_replaced:
             raise WatchdogError(
-                f"inference is stuck (limit inference={self._care.limit_s:g} s) after {self.replaced} sessions were "
-                "replaced; restart the program, and look at the driver of the hardware that runs the model"
+                f"{because} after {self.replaced} sessions were replaced; restart the program, and look at the driver of "
+                "the hardware that runs the model"
             )
         self.replaced += 1
         try:
-            session = _Session(self._care.spare())
+            session = _Session(self._care.spare(), first=first)
         except EdgeError as error:
-            raise WatchdogError(
-                f"inference is stuck (limit inference={self._care.limit_s:g} s), and its session cannot be replaced: {error}"
-            ) from error
+            raise WatchdogError(f"{because}, and its session cannot be replaced: {error}") from error
         self._sessions[number] = session
         self._start(session)
+        logger.warning("a new session takes over (%d of %d)", self.replaced, self._care.most_replaced)
 
     def _start(self, session: _Session) -> None:
         session.thread = threading.Thread(target=self._work, args=(session,), name="predict", daemon=True)
         session.thread.start()
 
     def _work(self, session: _Session) -> None:
+        again = session.first
         while True:
             asked_s = time.monotonic()
-            ticket = self._inbox.take()
+            ticket = self._inbox.take() if again is None else again
+            again = None
             if ticket is None:
                 self._outbox.wake()
                 return
@@ -209,6 +248,16 @@ class Sessions:
                 predictor = session.begin(ticket)
                 prediction = predictor.predict(ticket.frame.image_bgr)
                 result = Result(ticket.frame, prediction, predictor.manifest.labels, camera=ticket.source)
+            except PictureError as error:  # a matter of its source; the others go on
+                if not session.end():
+                    return
+                self._inbox.refuse(ticket, error)
+                self._give_up(ticket)
+                continue
+            except InferenceError as error:  # `tend` sees to it
+                session.fail(ticket, error)
+                self._outbox.wake()
+                return
             except BaseException as error:  # raised again by the calling thread
                 if session.end():
                     self._outbox.fail(error)

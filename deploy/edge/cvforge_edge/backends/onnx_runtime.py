@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cvforge_edge.errors import BackendError
+from cvforge_edge.errors import BackendError, InferenceError
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -78,7 +78,7 @@ class OnnxRuntimeBackend:
         try:
             outputs = self._session.run(self._output_names, {self._input_name: image_u8})
         except Exception as error:  # its own errors share no base class
-            raise BackendError(f"{self._path}: inference failed: {error}") from None
+            raise InferenceError(f"{self._path}: inference failed: {error}") from None
         return dict(zip(self._output_names, outputs, strict=True))
 
     def close(self) -> None:

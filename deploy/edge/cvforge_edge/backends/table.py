@@ -19,7 +19,12 @@ class Backend(Protocol):
     """A model that an inference runtime has loaded."""
 
     def run(self, image_u8: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
-        """Outputs by tensor name, with the batch axis, for an input (1, h, w, 3) uint8; the caller may keep them."""
+        """Outputs by tensor name, with the batch axis, for an input (1, h, w, 3) uint8; the caller may keep them.
+
+        Raises:
+            BackendError: the input does not fit the model.
+            InferenceError: the model fails at it.
+        """
         ...
 
     def close(self) -> None:

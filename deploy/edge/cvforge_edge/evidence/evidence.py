@@ -9,7 +9,7 @@ from pathlib import Path
 
 from cvforge_edge.bundle import Bundle
 from cvforge_edge.errors import EdgeError
-from cvforge_edge.events import Event
+from cvforge_edge.events import EVENT_LEVEL, Event
 from cvforge_edge.evidence.collector import Collector
 from cvforge_edge.evidence.drift import DriftWatch
 from cvforge_edge.evidence.keeper import Keeper
@@ -138,7 +138,7 @@ class Evidence:
         self._due_s = now_s + JUDGE_EVERY_S
         events = self._drift.judge(now_s)
         for _, event in events:
-            logger.info("%s: %s %s", event.source, event.kind, event.rule)
+            logger.log(EVENT_LEVEL, "%s: %s %s", event.source, event.kind, event.rule)
         try:
             write_report(self._path, self._drift, self._bundle, unix_time_s=unix_time_s)
             write_state(self._path, self._drift, self._bundle, now_s=now_s, unix_time_s=unix_time_s)

@@ -74,6 +74,7 @@ def picamera_opener(number: int, *, name: str, request: CameraRequest) -> OpenCa
     fps = request.fps or FPS
 
     def open_camera() -> PiCapture:
+        camera = None
         try:
             camera = Picamera2(number)
             configuration = camera.create_video_configuration(
@@ -82,6 +83,8 @@ def picamera_opener(number: int, *, name: str, request: CameraRequest) -> OpenCa
             camera.configure(configuration)
             camera.start()
         except (IndexError, RuntimeError) as error:
+            if camera is not None:
+                camera.close()  # else every further attempt finds it busy
             raise SourceError(
                 f"{name}: Raspberry Pi camera {number} cannot be opened ({error}); check the ribbon cable and "
                 "rpicam-hello --list-cameras, and that no other program uses it"

@@ -61,5 +61,8 @@ class PushingSource(Protocol):
     def deliver(self, on_frame: Callable[[Frame], None], on_end: Callable[[Exception], None]) -> None:
         """Give every frame to `on_frame` from now on, on the thread of the source, and its failure to `on_end`."""
 
+    def stop(self) -> None:
+        """Give no more frames, without waiting for the thread to end."""
+
     def watch(self) -> None:
         """Look whether frames still come; to be called a few times a second."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 
-from cvforge_edge.events import Event
+from cvforge_edge.events import EVENT_LEVEL, Event
 from cvforge_edge.frame import Result
 
 logger = logging.getLogger(__name__)
@@ -16,7 +16,7 @@ class EventLog:
     def apply(self, result: Result) -> Result:
         """Log the events of one result."""
         for event in result.events:
-            logger.info("%s", event_line(event))
+            logger.log(EVENT_LEVEL, "%s", event_line(event))
         return result
 
 
