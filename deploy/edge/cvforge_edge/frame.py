@@ -60,9 +60,14 @@ class Result:
 
     @cached_property
     def annotated_bgr(self) -> ImageU8:
-        """The picture with prediction and markings drawn on a copy of it; drawn once, however many sinks ask."""
-        canvas = draw_prediction(
-            self.frame.image_bgr, self.prediction, labels=self.labels, mask_opacity=self.mask_opacity
-        )
-        draw_markings(canvas, self.markings)
-        return canvas
+        """As `draw_result`; drawn once, however many sinks ask."""
+        return draw_result(self)
+
+
+def draw_result(result: Result) -> ImageU8:
+    """The picture with prediction and markings drawn on a copy of it: what every place for results shows."""
+    canvas = draw_prediction(
+        result.frame.image_bgr, result.prediction, labels=result.labels, mask_opacity=result.mask_opacity
+    )
+    draw_markings(canvas, result.markings)
+    return canvas
