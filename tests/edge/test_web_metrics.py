@@ -118,16 +118,19 @@ def test_a_run_that_has_not_begun_is_read_too():
     [
         (status(camera()), None),
         (status(camera(), camera(state="lost")), None),
-        (status(camera(state="connecting", result_s=None)), None),
+        (status(camera(state="connecting", state_since_s=NOW_S - 9, result_s=None)), None),
+        (status(camera(state="connecting", state_since_s=NOW_S - 11)), r"no camera is live \(connecting\)"),
+        (status(camera(), camera(state="connecting", state_since_s=NOW_S - 11)), None),
         (status(), None),
-        (status(camera(result_s=None, state_since_s=NOW_S - 9)), None),
+        (status(camera(result_s=None, waiting_since_s=NOW_S - 9)), None),
+        (status(camera(result_s=NOW_S - 49)), None),  # --max-fps 0.02: no frame waits
         (RunStatus(), "not begun"),
         (status(camera(), phase="ended"), "has ended"),
         (status(camera(), written_s=NOW_S - 11), "stuck: no sign of life for 11 s"),
         (status(camera(state="lost"), camera(state="stalled")), r"no camera is live \(lost, stalled\)"),
-        (status(camera(), camera(result_s=NOW_S - 11)), "although frames come: camera 1"),
-        (status(camera(result_s=None, state_since_s=NOW_S - 11)), "although frames come: camera 0"),
-        (status(camera(result_s=NOW_S - 100, state_since_s=NOW_S - 1)), None),  # just back
+        (status(camera(), camera(waiting_since_s=NOW_S - 11)), "although frames come: camera 1"),
+        (status(camera(result_s=None, waiting_since_s=NOW_S - 11)), "although frames come: camera 0"),
+        (status(camera(result_s=NOW_S - 100, waiting_since_s=NOW_S - 1)), None),  # just back
     ],
 )
 def test_a_probe_hears_what_is_wrong(of, words):

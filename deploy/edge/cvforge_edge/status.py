@@ -24,6 +24,7 @@ class CameraStatus:
         state_since_s: `time.monotonic()` at the moment when the state began; None when unknown.
         result_s: likewise, when the newest result was complete; None before the first.
         captured_s: likewise, when its picture was taken.
+        waiting_since_s: likewise, since when a frame that is wanted waits for a result; None while none waits.
         hanging: how often a driver or network library hung, and its thread was given up.
     """
 
@@ -37,6 +38,7 @@ class CameraStatus:
     state_since_s: float | None = None
     result_s: float | None = None
     captured_s: float | None = None
+    waiting_since_s: float | None = None
     hanging: int = 0
 
     def line(self) -> str:

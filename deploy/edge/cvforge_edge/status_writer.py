@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -94,9 +94,16 @@ class StatusWriter:
             self._counts.append((now_s, tuple(camera.frames for camera in self._cameras)))
             rates = self._frames_per_second()
             cameras = tuple(
-                _camera_status(source, camera, dropped=dropped, fps=fps, now_s=now_s)
-                for source, camera, dropped, fps in zip(
-                    self._inbox.sources, self._cameras, self._inbox.dropped, rates, strict=True
+                replace(
+                    _camera_status(source, camera, now_s=now_s),
+                    dropped=dropped,
+                    waiting_since_s=waiting_since_s,
+                    fps=fps,
+                )
+                for source, camera, dropped, waiting_since_s, fps in zip(
+                    *(self._inbox.sources, self._cameras),
+                    *(self._inbox.dropped, self._inbox.waiting_since_s, rates),
+                    strict=True,
                 )
             )
             samples = min(MAX_LATENCY_SAMPLES, max(MIN_LATENCY_SAMPLES, round(sum(rates) * WINDOW_S)))
@@ -130,7 +137,7 @@ def resident_memory_mb() -> float | None:
     return None
 
 
-def _camera_status(source: Source, camera: _Camera, *, dropped: int, fps: float, now_s: float) -> CameraStatus:
+def _camera_status(source: Source, camera: _Camera, *, now_s: float) -> CameraStatus:
     state = _state(source)
     if state != camera.state:
         camera.state, camera.state_since_s = state, now_s
@@ -138,9 +145,7 @@ def _camera_status(source: Source, camera: _Camera, *, dropped: int, fps: float,
         name=source.name,
         state=state,
         frames=camera.frames,
-        dropped=dropped,
         reconnects=getattr(source, "reconnects", 0),
-        fps=fps,
         age_ms=camera.age_ms,
         state_since_s=camera.state_since_s,
         result_s=camera.result_s,
