@@ -51,7 +51,7 @@ def samples(family) -> dict:
 
 def test_prometheus_reads_every_figure():
     events = {("door", "gate", "line_crossed"): 4, (NASTY, "zone", "zone_entered"): 1}
-    read = families(status(camera(), camera(NASTY, state="lost", captured_s=None)), events)
+    read = families(status(camera(), camera(NASTY, state="lost", captured_s=None, hanging=3)), events)
     door, other = (("camera", "0"), ("name", "door")), (("camera", "1"), ("name", NASTY))
     assert read["cvforge_frames"].type == "counter"
     assert samples(read["cvforge_frames"]) == {
@@ -60,6 +60,9 @@ def test_prometheus_reads_every_figure():
     }
     assert samples(read["cvforge_frames_dropped"])[("cvforge_frames_dropped_total", *door)] == 7
     assert samples(read["cvforge_reconnects"])[("cvforge_reconnects_total", *door)] == 2
+    hangs = samples(read["cvforge_camera_hangs"])
+    assert list(hangs.values()) == [0, 3]
+    assert hangs[("cvforge_camera_hangs_total", *other)] == 3
     assert samples(read["cvforge_frames_per_second"])[("cvforge_frames_per_second", *door)] == 14.5
     ages = samples(read["cvforge_picture_age_seconds"])
     assert ages == {("cvforge_picture_age_seconds", *door): pytest.approx(0.2)}
@@ -90,6 +93,13 @@ def test_numbers_of_sinks_stand_together_by_name():
     assert samples(read["cvforge_messages_sent"]) == {
         ("cvforge_messages_sent_total", ("output", "mqtt://a/x")): 7,
         ("cvforge_messages_sent_total", ("output", "https://b")): 7,
+    }
+    document = status_document(status(gauges=tuple(gauges)), now_s=NOW_S, newest_event=0, streams=0)
+    assert document["gauges"][1] == {
+        "name": "cvforge_drift_level",
+        "text": "Level.",
+        "value": 2.0,
+        "labels": {"source": "mqtt://a/x", "quantity": NASTY},
     }
     assert {s.labels["quantity"] for s in read["cvforge_drift_level"].samples} == {NASTY}
 
@@ -157,6 +167,7 @@ def test_the_status_of_the_page_has_durations_and_no_clock():
         "frames": 120,
         "dropped": 7,
         "reconnects": 2,
+        "hanging": 0,
         "fps": 14.5,
         "age_ms": 41.0,
         "result_ago_s": 0.1,
@@ -164,6 +175,7 @@ def test_the_status_of_the_page_has_durations_and_no_clock():
     }
     assert (document["cameras"][1]["captured_ago_s"], document["newest_event"]) == (None, 4)
     assert document["latency_ms"]["predict"] == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "count": 100}
+    assert document["gauges"] == []
     assert (document["problem"], document["running_s"], document["written_ago_s"]) == (None, 60.0, 0.3)
 
 

@@ -93,18 +93,11 @@ class StatusWriter:
             self._due_s = now_s + WRITE_EVERY_S
             self._counts.append((now_s, tuple(camera.frames for camera in self._cameras)))
             rates = self._frames_per_second()
+            inbox = self._inbox
+            known = zip(inbox.sources, self._cameras, inbox.dropped, inbox.waiting_since_s, rates, strict=True)
             cameras = tuple(
-                replace(
-                    _camera_status(source, camera, now_s=now_s),
-                    dropped=dropped,
-                    waiting_since_s=waiting_since_s,
-                    fps=fps,
-                )
-                for source, camera, dropped, waiting_since_s, fps in zip(
-                    *(self._inbox.sources, self._cameras),
-                    *(self._inbox.dropped, self._inbox.waiting_since_s, rates),
-                    strict=True,
-                )
+                replace(_camera_status(source, camera, now_s=now_s), dropped=dropped, waiting_since_s=since_s, fps=fps)
+                for source, camera, dropped, since_s, fps in known
             )
             samples = min(MAX_LATENCY_SAMPLES, max(MIN_LATENCY_SAMPLES, round(sum(rates) * WINDOW_S)))
             self._board.update(

@@ -104,6 +104,12 @@ def _cameras(cameras: tuple[CameraStatus, ...], *, now_s: float) -> list[str]:
             ((n, c.dropped) for n, c in pairs),
         ),
         _family("cvforge_reconnects_total", "counter", "Lost and back again.", ((n, c.reconnects) for n, c in pairs)),
+        _family(
+            "cvforge_camera_hangs_total",
+            "counter",
+            "A driver or network library hung, and its thread was given up.",
+            ((n, c.hanging) for n, c in pairs),
+        ),
         _family("cvforge_frames_per_second", "gauge", "Results a second, last 5 s.", ((n, c.fps) for n, c in pairs)),
         _family("cvforge_camera_state", "gauge", "1 for the state that the camera is in, else 0.", states),
         _family("cvforge_picture_age_seconds", "gauge", "Since the newest result's picture was taken.", ages),

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from cvforge_edge.latency import StageLatency
-from cvforge_edge.status import CameraStatus, RunStatus
+from cvforge_edge.status import CameraStatus, Gauge, RunStatus
 from cvforge_edge.web.health import problem
 
 
@@ -35,6 +35,7 @@ def status_document(status: RunStatus, *, now_s: float, newest_event: int, strea
         "events": status.events,
         "newest_event": newest_event,
         "outputs": list(status.outputs),
+        "gauges": [_gauge(gauge) for gauge in status.gauges],
         "streams": streams,
     }
 
@@ -48,11 +49,16 @@ def _camera(number: int, camera: CameraStatus, now_s: float) -> dict[str, Any]:
         "frames": camera.frames,
         "dropped": camera.dropped,
         "reconnects": camera.reconnects,
+        "hanging": camera.hanging,
         "fps": _rounded(camera.fps),
         "age_ms": _rounded(camera.age_ms),
         "result_ago_s": _since(camera.result_s, now_s),
         "captured_ago_s": _since(camera.captured_s, now_s),
     }
+
+
+def _gauge(gauge: Gauge) -> dict[str, Any]:
+    return {"name": gauge.name, "text": gauge.text, "value": _rounded(gauge.value), "labels": dict(gauge.labels)}
 
 
 def _latency(latency: StageLatency) -> dict[str, float | int | None]:
