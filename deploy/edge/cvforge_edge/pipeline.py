@@ -15,6 +15,7 @@ from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
 from cvforge_edge.sessions import FramePredictor, SessionCare, Sessions
 from cvforge_edge.sinks.sink import Unhurried
+from cvforge_edge.sinks.tended import Tending
 from cvforge_edge.status import RunStatus, StatusBoard
 from cvforge_edge.status_writer import StatusWriter
 
@@ -110,9 +111,11 @@ def run_pipeline(
         sessions = Sessions(predictors, inbox=inbox, outbox=outbox, recorder=recorder, care=care)
         resources.callback(sessions.close)
         resources.callback(inbox.close)
+        tending = Tending(sinks)
         while not stop.is_set():
             inbox.watch()
             status.write_if_due()
+            tending.tend_if_due()
             sessions.tend()
             busy = sessions.alive
             item = outbox.get(timeout_s=POLL_S if busy else 0.0)
