@@ -90,7 +90,7 @@ def test_the_page_shows_moving_pictures_figures_graphs_and_events(browser):
         )
         browser.wait_for("[...document.querySelectorAll('.graph path')].every(p => p.getAttribute('d').includes('L'))")
         assert browser.evaluate("document.querySelectorAll('.graph path').length") == 4
-        assert browser.evaluate("document.querySelectorAll('#stages tbody tr').length") == 5
+        assert browser.evaluate("document.querySelectorAll('#stages tbody tr').length") == 6
         frames = int(browser.evaluate(text("[data-figure=frames]")))
         browser.wait_for(f"Number({text('[data-figure=frames]')}) > {frames}")
         assert browser.evaluate("document.getElementById('notice').hidden")

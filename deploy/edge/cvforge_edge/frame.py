@@ -26,6 +26,7 @@ class Frame:
         unix_time_s: when a camera took the picture, in seconds since 1970; None for files.
         source: name of the file, camera or stream, without passwords.
         captured_s: `time.monotonic()` at the moment when the picture was ready.
+        decode_s: seconds that decoding it took, of a camera the processor time of its thread; None where it is unknown.
     """
 
     image_bgr: ImageU8
@@ -34,6 +35,7 @@ class Frame:
     unix_time_s: float | None
     source: str
     captured_s: float
+    decode_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)

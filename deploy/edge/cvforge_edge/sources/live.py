@@ -189,7 +189,7 @@ class LiveSource:
             index, self._next_index = self._next_index, self._next_index + 1
             return self._gate.wants(index, captured_s - self._begun_s)
 
-    def captured(self, thread: CaptureThread, image_bgr: Any, captured_s: float) -> None:
+    def captured(self, thread: CaptureThread, image_bgr: Any, captured_s: float, *, decode_s: float) -> None:
         """Give the picture on."""
         with self._news:
             if thread is not self._thread or self.ended:
@@ -197,7 +197,7 @@ class LiveSource:
             time_s, index = captured_s - self._begun_s, self._next_index - 1
             unix_time_s = time.time() - (time.monotonic() - captured_s)
             on_frame = self._on_frame
-        on_frame(Frame(image_bgr, index, time_s, unix_time_s, self.name, captured_s))
+        on_frame(Frame(image_bgr, index, time_s, unix_time_s, self.name, captured_s, decode_s))
 
     def lost(self, thread: CaptureThread) -> None:
         """The connection is gone; the thread tries again."""

@@ -2,7 +2,10 @@
 
 import { clock, decimal, duration, words } from "./format.js";
 
-const STAGES = { wait: "wait for a frame", predict: "model", steps: "rules", write: "outputs", age: "capture to result" };
+const STAGES = {
+  decode: "decoding", queue: "frame waits", wait: "model waits", predict: "model", steps: "rules", write: "outputs", age: "capture to result",
+};
+const PARTS = { prepare: "picture to input", network: "network", finish: "outputs to result" };
 const LEVELS = ["ok", "notice", "drift"];
 
 export function showRun(status) {
@@ -40,7 +43,8 @@ function showDrift(gauges) {
 export function showStages(latency) {
   const rows = Object.entries(latency).map(([stage, figures]) => {
     const row = document.createElement("tr");
-    const head = made("th", STAGES[stage] ?? stage);
+    const head = made("th", PARTS[stage] ?? STAGES[stage] ?? stage);
+    row.className = stage in PARTS ? "part" : "";
     head.scope = "row";
     row.append(head, made("td", decimal(figures.p50)), made("td", decimal(figures.p95)), made("td", decimal(figures.p99)));
     return row;
