@@ -38,7 +38,7 @@ def status(*cameras: CameraStatus, **changes) -> RunStatus:
 
 
 def families(of: RunStatus, events=None) -> dict:
-    text = metrics_text(of, now_s=NOW_S, events=events or {}, web=WebCounts(3, 5, 77, 1))
+    text = metrics_text(of, now_s=NOW_S, now_unix_s=1.7e9 + 60, events=events or {}, web=WebCounts(3, 5, 77, 1))
     parsed = list(text_string_to_metric_families(text))
     names = [family.name for family in parsed]
     assert len(names) == len(set(names))
@@ -94,7 +94,9 @@ def test_numbers_of_sinks_stand_together_by_name():
         ("cvforge_messages_sent_total", ("output", "mqtt://a/x")): 7,
         ("cvforge_messages_sent_total", ("output", "https://b")): 7,
     }
-    document = status_document(status(gauges=tuple(gauges)), now_s=NOW_S, newest_event=0, streams=0)
+    document = status_document(
+        status(gauges=tuple(gauges)), now_s=NOW_S, now_unix_s=1.7e9 + 60, newest_event=0, streams=0
+    )
     assert document["gauges"][1] == {
         "name": "cvforge_drift_level",
         "text": "Level.",
@@ -115,6 +117,13 @@ def test_stages_are_a_summary_in_seconds():
         ("cvforge_stage_duration_seconds_sum", stage): pytest.approx(5.05),
         ("cvforge_stage_duration_seconds_count", stage): 100,
     }
+
+
+@pytest.mark.parametrize(("now_unix_s", "start"), [(1.7e9 + 60.4, 1.7e9), (1.8e9 + 60.4, 1.8e9), (86460.0, 86400)])
+def test_the_start_is_told_by_the_clock_as_it_goes_now(now_unix_s, start):
+    run = status(camera(), started_unix_s=1.7e9, started_s=NOW_S - 60)
+    assert run.start_unix_s(now_s=NOW_S, now_unix_s=now_unix_s) == start
+    assert RunStatus().start_unix_s(now_s=NOW_S, now_unix_s=now_unix_s) == 0
 
 
 def test_a_run_that_has_not_begun_is_read_too():
@@ -156,6 +165,7 @@ def test_the_status_of_the_page_has_durations_and_no_clock():
     document = status_document(
         status(camera(), camera("b", state="connecting", age_ms=None, result_s=None, captured_s=None)),
         now_s=NOW_S,
+        now_unix_s=1.7e9 + 60,
         newest_event=4,
         streams=1,
     )

@@ -8,6 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from cvforge_edge.latency import StageLatency
 
+CLOCK_SET_S = 60.0
+"""A clock that is off by less has drifted; one that is off by more has been set."""
+
 
 @dataclass(frozen=True)
 class CameraStatus:
@@ -108,6 +111,18 @@ class RunStatus:
     events: int = 0
     outputs: tuple[str, ...] = ()
     gauges: tuple[Gauge, ...] = ()
+
+    def start_unix_s(self, *, now_s: float, now_unix_s: float) -> float:
+        """When the program began by the clock as it goes now: a device without a battery starts in 1970, and is set later.
+
+        Args:
+            now_s: `time.monotonic()`.
+            now_unix_s: `time.time()`.
+        """
+        if self.started_unix_s <= 0 or self.started_s <= 0:
+            return self.started_unix_s
+        started_unix_s = now_unix_s - (now_s - self.started_s)
+        return self.started_unix_s if abs(started_unix_s - self.started_unix_s) < CLOCK_SET_S else round(started_unix_s)
 
 
 class StatusBoard:

@@ -10,12 +10,15 @@ from cvforge_edge.status import CameraStatus, Gauge, RunStatus
 from cvforge_edge.web.health import problem
 
 
-def status_document(status: RunStatus, *, now_s: float, newest_event: int, streams: int) -> dict[str, Any]:
+def status_document(
+    status: RunStatus, *, now_s: float, now_unix_s: float, newest_event: int, streams: int
+) -> dict[str, Any]:
     """What `/status.json` answers; docs/web.md lists the keys.
 
     Args:
         status: as the board has it.
         now_s: `time.monotonic()`.
+        now_unix_s: `time.time()`.
         newest_event: number of the newest event.
         streams: clients that get live pictures.
     """
@@ -26,7 +29,7 @@ def status_document(status: RunStatus, *, now_s: float, newest_event: int, strea
         "model": status.model,
         "version": status.version,
         "backend": status.backend,
-        "started_unix_s": round(status.started_unix_s, 3),
+        "started_unix_s": round(status.start_unix_s(now_s=now_s, now_unix_s=now_unix_s), 3),
         "running_s": _since(status.started_s or None, now_s),
         "written_ago_s": _since(status.written_s, now_s),
         "cameras": [_camera(number, camera, now_s) for number, camera in enumerate(status.cameras)],
