@@ -66,7 +66,7 @@ class ScenePredictor:
         seconds: a prediction takes.
     """
 
-    manifest = SimpleNamespace(labels=LABELS)
+    manifest, times = SimpleNamespace(labels=LABELS), None
 
     def __init__(self, *, seconds: float = 0.012) -> None:
         self.seconds = seconds

@@ -242,6 +242,8 @@ class StubEvidence:
 class Session:
     """A watched session that says nothing about anything."""
 
+    times = None
+
     def __init__(self, sink: EvidenceSink, model: str = "detector") -> None:
         self.manifest, self.sink = tiny_manifest(model), sink
 

@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 
 from cvforge_edge.errors import StorageError
+from cvforge_edge.pipeline import run_pipeline
+from cvforge_edge.sinks.csv_rows import CsvRows
+from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.line_file import LineFile, Rotation
+from edge.test_pipeline import GreyPredictor, SilentCamera
+from edge.web_client import wait_until
 
 
 def write_all(path, count, *, start=0, **options):
@@ -77,3 +84,19 @@ def test_a_file_that_cannot_be_set_aside_is_a_storage_error_with_code_10(tmp_pat
         LineFile(str(path), rotation=Rotation(25, keep=1))
     assert caught.value.exit_code == 10
     assert path.read_text() == "precious\n"
+
+
+@pytest.mark.parametrize("open_sink", [JsonLines, CsvRows])
+def test_the_newest_lines_can_be_read_although_the_camera_gives_nothing_any_more(tmp_path, open_sink):
+    path, stop = tmp_path / "out.txt", threading.Event()
+    thread = threading.Thread(
+        target=run_pipeline,
+        args=([SilentCamera([1])], [GreyPredictor()]),
+        kwargs={"sinks": [open_sink(str(path))], "stop": stop},
+    )
+    thread.start()
+    try:
+        wait_until(lambda: path.exists() and "grey" in path.read_text())
+    finally:
+        stop.set()
+        thread.join()

@@ -231,3 +231,24 @@ def test_capture_thread_ends_with_the_source(open_live):
     assert "capture camera" not in [thread.name for thread in threading.enumerate()]
     assert capture.released
     source.close()
+
+
+def test_the_frame_that_was_kept_is_delivered_before_any_newer_one(open_live):
+    capture, seen, newer = ScriptedCapture([10, 20, 30]), [], threading.Event()
+    source = open_live([capture])
+    capture.let(1)
+    wait_until(lambda: source.state == "live" and source._slot is not None, "a frame is kept")
+
+    def on_frame(frame) -> None:
+        if frame.index == 0:
+            capture.let(1)
+            newer.wait(0.3)  # as long as a slow receiver takes: time enough for a newer one, if it could come
+        else:
+            newer.set()
+        seen.append(frame.index)
+
+    source.deliver(on_frame, lambda error: None)
+    capture.let(1)
+    wait_until(lambda: len(seen) == 3, "all frames")
+    assert seen == [0, 1, 2]
+    assert source.read(timeout_s=0.0) is None

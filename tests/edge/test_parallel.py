@@ -11,8 +11,12 @@ import pytest
 
 from cvforge_edge import pipeline
 from cvforge_edge.errors import BackendError, SourceError
+from cvforge_edge.inbox import Inbox
 from cvforge_edge.pipeline import run_pipeline
+from cvforge_edge.status import RunStatus, StatusBoard
+from cvforge_edge.web.health import problem
 from edge.test_pipeline import WAIT_S, GreyPredictor, ListSource, SilentCamera
+from edge.web_client import wait_until
 
 
 class UnevenPredictor(GreyPredictor):
@@ -224,3 +228,44 @@ def test_frames_of_many_cameras_do_not_wait_behind_each_other():
         patch.setattr(pipeline, "Inbox", remember)
         run(cameras, [GreyPredictor(), GreyPredictor()], [Counting()], on_frame=under_way)
     assert max(waiting) <= 3
+
+
+def test_a_wanted_frame_waits_until_its_result_leaves_and_slow_cameras_wait_for_nothing():
+    before_s = time.monotonic()
+    with Inbox([ListSource(range(3)), SilentCamera([])], in_work=2) as inbox:
+        first, second = inbox.take(), inbox.take()
+        since_s, silent = inbox.waiting_since_s
+        assert silent is None
+        assert before_s <= since_s <= time.monotonic()
+        finished_s = time.monotonic()
+        inbox.finish(first)
+        assert inbox.waiting_since_s[0] >= finished_s  # progress: the others wait from now on
+        third = inbox.take()
+        inbox.finish(second)
+        assert inbox.waiting_since_s[0] is not None
+        inbox.finish(third)
+        assert inbox.waiting_since_s == (None, None)
+
+
+def test_a_probe_hears_of_a_session_that_hangs_and_not_of_a_camera_that_is_rarely_asked():
+    board, stop, hang = StatusBoard(RunStatus()), threading.Event(), threading.Event()
+    source = SilentCamera([1])  # as with --max-fps 0.001: the next frame comes much later
+    predictor = GreyPredictor()
+    thread = threading.Thread(
+        target=run, args=([source], [predictor], [ResultSink()]), kwargs={"stop": stop, "board": board}
+    )
+
+    def problem_a_minute_later() -> str | None:
+        status, now_s = board.snapshot(), time.monotonic()
+        return problem(replace(status, written_s=now_s + 60), now_s=now_s + 60)
+
+    thread.start()
+    wait_until(lambda: board.snapshot().cameras and board.snapshot().cameras[0].frames == 1)
+    assert problem_a_minute_later() is None
+    predictor.before = lambda: hang.wait(WAIT_S)
+    source.items.append(2)
+    wait_until(lambda: board.snapshot().cameras[0].waiting_since_s is not None)
+    assert problem_a_minute_later() == "no result for 10 s although frames come: camera 0"
+    hang.set()
+    stop.set()
+    thread.join()

@@ -55,7 +55,7 @@ class SilentCamera(ListSource):
 class GreyPredictor:
     """Says the grey level of the image, as a share of 255."""
 
-    manifest = SimpleNamespace(labels=("grey",))
+    manifest, times = SimpleNamespace(labels=("grey",)), None
 
     def __init__(self, *, before=lambda: None) -> None:
         self.before = before
@@ -96,7 +96,7 @@ def test_every_frame_of_a_file_is_predicted_once_in_order():
     assert seen == list(range(1, 51))
     assert (summary.frames, summary.dropped, summary.interrupted) == (50, 0, False)
     assert all(sink.closed for sink in sinks)
-    assert list(summary.latency) == ["wait", "predict", "write", "age"]
+    assert list(summary.latency) == ["queue", "wait", "predict", "write", "age"]
 
 
 def test_source_without_frames_gives_an_empty_summary():

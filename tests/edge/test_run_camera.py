@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -66,7 +67,9 @@ def test_clip_gives_verified_boxes_as_video_and_json(make_bundle, clip, tmp_path
     assert "self-test passed" in run.stderr
     assert "24 frames in" in run.stderr
     assert "out.mp4: 24 frames, 192x128, 12 frames/s" in run.stderr
-    assert "predict" in run.stderr
+    assert re.findall(r"^  (\w+) +p50 +[\d.]+ ms   p95 +[\d.]+ ms   p99 +[\d.]+ ms$", run.stderr, re.MULTILINE) == [
+        *("decode", "queue", "wait", "predict", "prepare", "network", "finish", "write", "age")
+    ]
     assert run.stdout == ""
     assert count_frames(tmp_path / "out.mp4") == 24
     records = [json.loads(line) for line in (tmp_path / "out.jsonl").read_text().splitlines()]

@@ -33,6 +33,8 @@ EDGE = Path(__file__).resolve().parents[2] / "deploy" / "edge"
 class Model:
     """Answers with its own number; frames of `stuck_on` are never answered."""
 
+    times = None
+
     def __init__(self, number: float, *, labels=("a",), stuck_on=(), release: threading.Event | None = None) -> None:
         self.manifest = SimpleNamespace(
             labels=labels, task=Task.CLASSIFICATION, name=f"m{number:g}", version=int(number)

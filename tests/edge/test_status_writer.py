@@ -48,6 +48,10 @@ class Inboxed:
     def dropped(self) -> tuple[int, ...]:
         return tuple(source.dropped for source in self.sources)
 
+    @property
+    def waiting_since_s(self) -> tuple[float | None, ...]:
+        return tuple(getattr(source, "waiting_since_s", None) for source in self.sources)
+
 
 def result(captured_s: float, events=()) -> SimpleNamespace:
     return SimpleNamespace(frame=SimpleNamespace(captured_s=captured_s), events=events)

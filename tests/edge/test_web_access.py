@@ -8,6 +8,7 @@ import time
 import pytest
 
 import cvforge_edge.web.access as access
+import cvforge_edge.web.session as session
 from cvforge_edge.errors import UsageError
 from cvforge_edge.web.access import Access, given_token, make_token
 from cvforge_edge.web.address import WebAddress, is_local_name, is_loopback, listen, page_url, parse_address
@@ -121,13 +122,42 @@ def test_a_session_lasts_its_time_and_belongs_to_its_port_and_token(monkeypatch)
     assert door.allows(request(cookie=f"other=1; {cookie}"), "x")
     assert not gate(port=8081).allows(request(cookie=cookie), "x")
     assert not gate(TOKEN + "2").allows(request(cookie=cookie), "x")
-    ends = cookie.partition("=")[2].partition(".")[0]
-    assert not door.allows(request(cookie=cookie.replace(ends, str(int(ends) + 1))), "x")
-    for broken in ("cvforge_8080=", "cvforge_8080=.", "cvforge_8080=9999999999.", f"cvforge_8080={ends}.é"):
-        assert not door.allows(request(cookie=broken), "x")
-    after_s = time.time() + access.SESSION_S + 5
-    monkeypatch.setattr(access.time, "time", lambda: after_s)
+    value = cookie.partition("=")[2]
+    boot, begun, ends, signature = value.split(".")
+    forged = [
+        f"{boot}.{int(begun) + 1}.{ends}.{signature}",
+        f"{boot}.{begun}.{int(ends) + 1}.{signature}",
+        f"{begun}.{ends}",
+    ]
+    for broken in (*forged, "", ".", "...", f"{value}é", f"{boot}.{begun}.{ends}.é", "9999999999.", "\udc80." * 3):
+        assert not door.allows(request(cookie=f"cvforge_8080={broken}"), "x")
+    after_s = time.monotonic() + session.SESSION_S + 5
+    monkeypatch.setattr(session.time, "monotonic", lambda: after_s)
     assert not door.allows(request(cookie=cookie), "x")
+
+
+YEAR_S = 365 * 86400.0
+
+
+@pytest.mark.parametrize("years", [-55, -20, 20, 55])
+def test_a_session_outlives_a_clock_that_is_set_and_the_restart_of_the_program(monkeypatch, years):
+    monkeypatch.setattr(session.time, "time", lambda: 1.8e9)
+    cookie = gate().session_header()[1].split(";")[0]
+    monkeypatch.setattr(session.time, "time", lambda: 1.8e9 + years * YEAR_S)
+    assert gate().allows(request(cookie=cookie), "x")
+
+
+@pytest.mark.parametrize(
+    ("days", "valid"), [(0.0, True), (29.9, True), (30.1, False), (-0.1, False), (3650.0, False), (-3650.0, False)]
+)
+def test_after_a_reboot_the_clock_decides_and_no_session_is_longer_than_a_month(monkeypatch, tmp_path, days, valid):
+    monkeypatch.setattr(session.time, "time", lambda: 1.8e9)
+    cookie = gate().session_header()[1].split(";")[0]
+    (tmp_path / "boot_id").write_text("another")
+    for other in (tmp_path / "boot_id", tmp_path / "absent"):
+        monkeypatch.setattr(session, "BOOT_ID", other)
+        monkeypatch.setattr(session.time, "time", lambda: 1.8e9 + days * 86400)
+        assert gate().allows(request(cookie=cookie), "x") == valid
 
 
 def test_tokens_are_compared_in_constant_time(monkeypatch):

@@ -38,7 +38,7 @@ def status(*cameras: CameraStatus, **changes) -> RunStatus:
 
 
 def families(of: RunStatus, events=None) -> dict:
-    text = metrics_text(of, now_s=NOW_S, events=events or {}, web=WebCounts(3, 5, 77, 1))
+    text = metrics_text(of, now_s=NOW_S, now_unix_s=1.7e9 + 60, events=events or {}, web=WebCounts(3, 5, 77, 1))
     parsed = list(text_string_to_metric_families(text))
     names = [family.name for family in parsed]
     assert len(names) == len(set(names))
@@ -51,7 +51,7 @@ def samples(family) -> dict:
 
 def test_prometheus_reads_every_figure():
     events = {("door", "gate", "line_crossed"): 4, (NASTY, "zone", "zone_entered"): 1}
-    read = families(status(camera(), camera(NASTY, state="lost", captured_s=None)), events)
+    read = families(status(camera(), camera(NASTY, state="lost", captured_s=None, hanging=3)), events)
     door, other = (("camera", "0"), ("name", "door")), (("camera", "1"), ("name", NASTY))
     assert read["cvforge_frames"].type == "counter"
     assert samples(read["cvforge_frames"]) == {
@@ -60,6 +60,9 @@ def test_prometheus_reads_every_figure():
     }
     assert samples(read["cvforge_frames_dropped"])[("cvforge_frames_dropped_total", *door)] == 7
     assert samples(read["cvforge_reconnects"])[("cvforge_reconnects_total", *door)] == 2
+    hangs = samples(read["cvforge_camera_hangs"])
+    assert list(hangs.values()) == [0, 3]
+    assert hangs[("cvforge_camera_hangs_total", *other)] == 3
     assert samples(read["cvforge_frames_per_second"])[("cvforge_frames_per_second", *door)] == 14.5
     ages = samples(read["cvforge_picture_age_seconds"])
     assert ages == {("cvforge_picture_age_seconds", *door): pytest.approx(0.2)}
@@ -91,6 +94,15 @@ def test_numbers_of_sinks_stand_together_by_name():
         ("cvforge_messages_sent_total", ("output", "mqtt://a/x")): 7,
         ("cvforge_messages_sent_total", ("output", "https://b")): 7,
     }
+    document = status_document(
+        status(gauges=tuple(gauges)), now_s=NOW_S, now_unix_s=1.7e9 + 60, newest_event=0, streams=0
+    )
+    assert document["gauges"][1] == {
+        "name": "cvforge_drift_level",
+        "text": "Level.",
+        "value": 2.0,
+        "labels": {"source": "mqtt://a/x", "quantity": NASTY},
+    }
     assert {s.labels["quantity"] for s in read["cvforge_drift_level"].samples} == {NASTY}
 
 
@@ -107,6 +119,13 @@ def test_stages_are_a_summary_in_seconds():
     }
 
 
+@pytest.mark.parametrize(("now_unix_s", "start"), [(1.7e9 + 60.4, 1.7e9), (1.8e9 + 60.4, 1.8e9), (86460.0, 86400)])
+def test_the_start_is_told_by_the_clock_as_it_goes_now(now_unix_s, start):
+    run = status(camera(), started_unix_s=1.7e9, started_s=NOW_S - 60)
+    assert run.start_unix_s(now_s=NOW_S, now_unix_s=now_unix_s) == start
+    assert RunStatus().start_unix_s(now_s=NOW_S, now_unix_s=now_unix_s) == 0
+
+
 def test_a_run_that_has_not_begun_is_read_too():
     read = families(RunStatus())
     assert read["cvforge_healthy"].samples[0].value == 0
@@ -118,16 +137,19 @@ def test_a_run_that_has_not_begun_is_read_too():
     [
         (status(camera()), None),
         (status(camera(), camera(state="lost")), None),
-        (status(camera(state="connecting", result_s=None)), None),
+        (status(camera(state="connecting", state_since_s=NOW_S - 9, result_s=None)), None),
+        (status(camera(state="connecting", state_since_s=NOW_S - 11)), r"no camera is live \(connecting\)"),
+        (status(camera(), camera(state="connecting", state_since_s=NOW_S - 11)), None),
         (status(), None),
-        (status(camera(result_s=None, state_since_s=NOW_S - 9)), None),
+        (status(camera(result_s=None, waiting_since_s=NOW_S - 9)), None),
+        (status(camera(result_s=NOW_S - 49)), None),  # --max-fps 0.02: no frame waits
         (RunStatus(), "not begun"),
         (status(camera(), phase="ended"), "has ended"),
         (status(camera(), written_s=NOW_S - 11), "stuck: no sign of life for 11 s"),
         (status(camera(state="lost"), camera(state="stalled")), r"no camera is live \(lost, stalled\)"),
-        (status(camera(), camera(result_s=NOW_S - 11)), "although frames come: camera 1"),
-        (status(camera(result_s=None, state_since_s=NOW_S - 11)), "although frames come: camera 0"),
-        (status(camera(result_s=NOW_S - 100, state_since_s=NOW_S - 1)), None),  # just back
+        (status(camera(), camera(waiting_since_s=NOW_S - 11)), "although frames come: camera 1"),
+        (status(camera(result_s=None, waiting_since_s=NOW_S - 11)), "although frames come: camera 0"),
+        (status(camera(result_s=NOW_S - 100, waiting_since_s=NOW_S - 1)), None),  # just back
     ],
 )
 def test_a_probe_hears_what_is_wrong(of, words):
@@ -143,6 +165,7 @@ def test_the_status_of_the_page_has_durations_and_no_clock():
     document = status_document(
         status(camera(), camera("b", state="connecting", age_ms=None, result_s=None, captured_s=None)),
         now_s=NOW_S,
+        now_unix_s=1.7e9 + 60,
         newest_event=4,
         streams=1,
     )
@@ -154,6 +177,7 @@ def test_the_status_of_the_page_has_durations_and_no_clock():
         "frames": 120,
         "dropped": 7,
         "reconnects": 2,
+        "hanging": 0,
         "fps": 14.5,
         "age_ms": 41.0,
         "result_ago_s": 0.1,
@@ -161,6 +185,7 @@ def test_the_status_of_the_page_has_durations_and_no_clock():
     }
     assert (document["cameras"][1]["captured_ago_s"], document["newest_event"]) == (None, 4)
     assert document["latency_ms"]["predict"] == {"p50": 50.0, "p95": 95.0, "p99": 99.0, "count": 100}
+    assert document["gauges"] == []
     assert (document["problem"], document["running_s"], document["written_ago_s"]) == (None, 60.0, 0.3)
 
 

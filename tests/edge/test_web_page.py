@@ -9,7 +9,7 @@ import pytest
 
 from chromium import Browser, chromium_program
 from cvforge_edge.draw import class_color
-from cvforge_edge.status import RunStatus, StatusBoard
+from cvforge_edge.status import Gauge, RunStatus, StatusBoard
 from cvforge_edge.web.address import WebAddress, listen
 from cvforge_edge.web.sink import WebSink
 from web_scene import SceneCamera, run_scene
@@ -25,7 +25,7 @@ UNREACHABLE = ("ERR_CONNECTION_REFUSED", "ERR_CONNECTION_RESET", "ERR_EMPTY_RESP
 class Scene:
     """A run with a page that can be stopped and begun again on the same port."""
 
-    def __init__(self, *names: str, token: str | None = None, port: int = 0) -> None:
+    def __init__(self, *names: str, token: str | None = None, port: int = 0, sinks=()) -> None:
         self.cameras = [SceneCamera(name, seed=number) for number, name in enumerate(names)]
         now = time.time(), time.monotonic()
         board = StatusBoard(
@@ -34,7 +34,7 @@ class Scene:
         self.page = WebSink(board, listener=listen(WebAddress("127.0.0.1", port)), cameras=len(names), token=token)
         self.stop = threading.Event()
         options = {"board": board, "stop": self.stop}
-        self.thread = threading.Thread(target=run_scene, args=(self.cameras, [self.page]), kwargs=options)
+        self.thread = threading.Thread(target=run_scene, args=(self.cameras, [self.page, *sinks]), kwargs=options)
         self.thread.start()
 
     @property
@@ -90,7 +90,7 @@ def test_the_page_shows_moving_pictures_figures_graphs_and_events(browser):
         )
         browser.wait_for("[...document.querySelectorAll('.graph path')].every(p => p.getAttribute('d').includes('L'))")
         assert browser.evaluate("document.querySelectorAll('.graph path').length") == 4
-        assert browser.evaluate("document.querySelectorAll('#stages tbody tr').length") == 5
+        assert browser.evaluate("document.querySelectorAll('#stages tbody tr').length") == 6
         frames = int(browser.evaluate(text("[data-figure=frames]")))
         browser.wait_for(f"Number({text('[data-figure=frames]')}) > {frames}")
         assert browser.evaluate("document.getElementById('notice').hidden")
@@ -139,6 +139,47 @@ def test_a_lost_camera_looks_lost_and_comes_back(browser):
         browser.wait_for("!document.getElementById('notice').hidden")
         assert browser.evaluate(text("#notice")) == "Trouble on the device: no camera is live (stalled)."
         assert browser.complaints == []
+
+
+class DriftingSink:
+    """Has the numbers of evidence and of a broker."""
+
+    levels = {"door": {"brightness": 0.0, "objects": 0.0}, "yard": {"brightness": 1.0, "label_share": 2.0}}
+
+    def write(self, result) -> None:
+        pass
+
+    def close(self) -> None:
+        pass
+
+    def summary(self) -> str:
+        return "mqtt://broker/site: 12 sent, 5 waiting, 0 dropped, 0 refused"
+
+    def gauges(self) -> tuple[Gauge, ...]:
+        return tuple(
+            Gauge("cvforge_drift_level", "Level.", value, (("source", source), ("quantity", quantity)))
+            for source, levels in self.levels.items()
+            for quantity, value in levels.items()
+        )
+
+
+def test_numbers_of_outputs_drift_and_hung_drivers_are_where_a_person_looks(browser):
+    with Scene("door", "yard", sinks=[DriftingSink()]) as scene:
+        scene.cameras[1].hanging = 2
+        browser.open(scene.page.url)
+        browser.wait_for("document.querySelectorAll('#drift li').length === 2")
+        lines = "[...document.querySelectorAll('#drift li')].map(l => [...l.children].map(c => c.textContent))"
+        assert browser.evaluate(lines) == [["door", "ok"], ["yard: brightness, label share", "drift"]]
+        colours = "[...document.querySelectorAll('#drift .badge')].map(b => getComputedStyle(b).color)"
+        assert len(set(browser.evaluate(colours))) == 2
+        assert "12 sent, 5 waiting" in browser.evaluate(text("#outputs"))
+        hung = "[...document.querySelectorAll('[data-figure=hanging]')].map(f => f.checkVisibility() && f.textContent)"
+        assert browser.evaluate(hung) == [False, "2"]
+        assert browser.complaints == []
+    with Scene("door") as scene:
+        browser.open(scene.page.url)
+        browser.wait_for(PICTURE_SHOWN)
+        assert browser.evaluate("document.getElementById('drift').hidden")
 
 
 def test_a_device_that_is_gone_is_told_at_once_and_found_again(browser):

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import threading
 import time
+from dataclasses import replace
 
 import cv2
 import numpy as np
 import pytest
 
 import cvforge_edge.web.pictures as pictures_module
+from cvforge_edge.draw import class_color
+from cvforge_edge.markings import Marking
+from cvforge_edge.types import SegmentationMap
 from cvforge_edge.web.live_stream import LiveStream
-from cvforge_edge.web.pictures import Pictures, encode_jpeg
+from cvforge_edge.web.pictures import Picture, Pictures, encode_jpeg
 from edge.sink_results import detections, result
 
 WAIT_S = 20.0
@@ -44,6 +48,35 @@ def test_the_picture_shows_what_the_model_found(unlimited):
     to_found, to_plain = (np.abs(shown - other.annotated_bgr).mean() for other in (found, plain))
     assert to_found < 2.5
     assert to_plain > 2 * to_found
+
+
+def test_a_viewer_sees_lines_zones_and_counts_of_rules_as_a_saved_picture_has_them(unlimited, shared_data):
+    clip = cv2.VideoCapture(str(shared_data / "videos" / "bottle-detection.mp4"))
+    image = clip.read()[1]
+    clip.release()
+    zone = Marking(((0.1, 0.1), (0.9, 0.1), (0.9, 0.9)), "table  3", active=True)
+    line = Marking(((0.5, 1.0), (0.5, 0.0)), "gate  in 12 out 7")
+    plain = result(image_bgr=image, prediction=detections())
+    camera, marked = Pictures(threading.Lock()), replace(plain, markings=(zone, line))
+    camera.offer(marked)
+    shown = decoded(camera.newest(after=None, timeout_s=0))
+    assert "annotated_bgr" not in vars(marked)  # the viewer drew it, and not a sink before
+    saved = decoded(Picture(0, encode_jpeg(marked.annotated_bgr), 0.0))
+    assert (shown == saved).all()
+    assert np.abs(shown.astype(int) - decoded(Picture(0, encode_jpeg(plain.annotated_bgr), 0.0))).mean() > 5
+
+
+@pytest.mark.parametrize("opacity", [0.0, 1.0])
+def test_a_viewer_sees_masks_as_strong_as_asked_for(unlimited, opacity):
+    image = np.random.default_rng(0).integers(80, 120, (120, 160, 3), np.uint8)
+    prediction = SegmentationMap(np.ones((120, 160), np.uint8))
+    camera = Pictures(threading.Lock())
+    camera.offer(replace(result(image_bgr=image, prediction=prediction), mask_opacity=opacity))
+    shown = decoded(camera.newest(after=None, timeout_s=0))[60:, 80:].astype(int)  # beside the legend
+    expected = image[60:, 80:].astype(int) if opacity == 0 else np.array(class_color(1))
+    assert np.abs(shown - expected).mean() < 12
+    other = np.array(class_color(1)) if opacity == 0 else image[60:, 80:].astype(int)
+    assert np.abs(shown - other).mean() > 40
 
 
 def test_a_sink_that_has_drawn_saves_the_viewer_the_drawing(unlimited):

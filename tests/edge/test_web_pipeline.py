@@ -140,7 +140,7 @@ def test_the_page_tells_of_a_real_run():
         assert [camera["name"] for camera in status["cameras"]] == ["noise 0", "noise 1"]
         assert (status["phase"], status["problem"], status["model"]) == ("running", None, "grey")
         assert status["memory_mb"] > 10
-        assert set(status["latency_ms"]) == {"wait", "predict", "write", "age"}
+        assert set(status["latency_ms"]) == {"queue", "wait", "predict", "write", "age"}
         assert "web page http://127.0.0.1" in status["outputs"][0]
         families = {f.name for f in text_string_to_metric_families(ask(page, "/metrics").body.decode())}
         assert families >= {"cvforge_frames", "cvforge_stage_duration_seconds", "process_resident_memory_bytes"}

@@ -26,6 +26,7 @@ class Frame:
         unix_time_s: when a camera took the picture, in seconds since 1970; None for files.
         source: name of the file, camera or stream, without passwords.
         captured_s: `time.monotonic()` at the moment when the picture was ready.
+        decode_s: seconds that decoding it took, of a camera the processor time of its thread; None where it is unknown.
     """
 
     image_bgr: ImageU8
@@ -34,6 +35,7 @@ class Frame:
     unix_time_s: float | None
     source: str
     captured_s: float
+    decode_s: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,12 +62,17 @@ class Result:
 
     @cached_property
     def annotated_bgr(self) -> ImageU8:
-        """The picture with prediction and markings drawn on a copy of it; drawn once, however many sinks ask."""
-        from cvforge_edge.draw import draw_prediction  # many runs never draw
-        from cvforge_edge.markings import draw_markings
+        """As `draw_result`; drawn once, however many sinks ask."""
+        return draw_result(self)
 
-        canvas = draw_prediction(
-            self.frame.image_bgr, self.prediction, labels=self.labels, mask_opacity=self.mask_opacity
-        )
-        draw_markings(canvas, self.markings)
-        return canvas
+
+def draw_result(result: Result) -> ImageU8:
+    """The picture with prediction and markings drawn on a copy of it: what every place for results shows."""
+    from cvforge_edge.draw import draw_prediction  # many runs never draw
+    from cvforge_edge.markings import draw_markings
+
+    canvas = draw_prediction(
+        result.frame.image_bgr, result.prediction, labels=result.labels, mask_opacity=result.mask_opacity
+    )
+    draw_markings(canvas, result.markings)
+    return canvas

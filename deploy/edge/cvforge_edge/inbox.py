@@ -39,13 +39,18 @@ class Ticket:
 
 @dataclass
 class _Lane:
-    """What waits of one source."""
+    """What waits of one source.
+
+    Attributes:
+        waiting_since_s: `time.monotonic()` since which there are wanted frames and no result; None while none waits.
+    """
 
     source: Source
     frames: deque[Frame] = field(default_factory=deque)
     issued: int = 0
     in_work: int = 0
     dropped: int = 0
+    waiting_since_s: float | None = None
     ended: bool = False
     error: Exception | None = None
 
@@ -90,6 +95,11 @@ class Inbox:
         return tuple(lane.dropped + lane.source.dropped for lane in self._lanes)
 
     @property
+    def waiting_since_s(self) -> tuple[float | None, ...]:
+        """By source, `time.monotonic()` since which wanted frames wait and no result left; None where none waits."""
+        return tuple(lane.waiting_since_s for lane in self._lanes)
+
+    @property
     def exhausted(self) -> bool:
         """Whether every source has ended and each of its frames was finished."""
         with self._news:
@@ -123,7 +133,9 @@ class Inbox:
     def finish(self, ticket: Ticket) -> None:
         """The result of a ticket has left."""
         with self._news:
-            self._lanes[ticket.source].in_work -= 1
+            lane = self._lanes[ticket.source]
+            lane.in_work -= 1
+            lane.waiting_since_s = time.monotonic() if lane.frames or lane.in_work else None
             self._news.notify_all()
 
     def refuse(self, ticket: Ticket, error: PictureError) -> None:
@@ -195,6 +207,8 @@ class Inbox:
                 if lane.ended:
                     return
             lane.frames.append(frame)
+            if lane.waiting_since_s is None:
+                lane.waiting_since_s = time.monotonic()
             self._news.notify_all()
 
     def _end(self, lane: _Lane, error: Exception | None) -> None:

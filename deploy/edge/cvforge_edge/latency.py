@@ -10,6 +10,20 @@ from itertools import islice
 
 KEPT_SAMPLES = 4096
 """Percentiles are those of the newest samples."""
+STAGES = ("decode", "queue", "wait", "predict", "prepare", "network", "finish", "steps", "write", "age")
+"""Of a run, in the order in which they are shown: `decode` of a picture (of a camera the processor time of its thread, since
+the rest is waiting for the picture), `queue` of a decoded frame for a session, `wait` of a session for a frame, `predict` and
+its parts `prepare` (picture to input), `network` and `finish` (outputs to prediction), `steps` after it (tracking, rules),
+`write` to all outputs, and `age` of the picture when its result is stored."""
+
+
+@dataclass(frozen=True)
+class PredictTimes:
+    """How long the parts of one prediction took, in seconds; names as in `STAGES`."""
+
+    prepare_s: float
+    network_s: float
+    finish_s: float
 
 
 @dataclass(frozen=True)
@@ -47,8 +61,14 @@ class LatencyRecorder:
             self._counts[stage] = self._counts.get(stage, 0) + 1
             self._totals_s[stage] = self._totals_s.get(stage, 0.0) + duration_s
 
+    def add_parts(self, times: PredictTimes) -> None:
+        """Note how long the parts of one prediction took."""
+        self.add("prepare", times.prepare_s)
+        self.add("network", times.network_s)
+        self.add("finish", times.finish_s)
+
     def percentiles(self, *, newest: int = KEPT_SAMPLES) -> dict[str, StageLatency]:
-        """The figures of each stage, in the order in which stages were first seen.
+        """The figures of each stage, in the order of `STAGES`, others after them.
 
         Args:
             newest: percentiles are those of so many runs at most; at least 1.
@@ -57,7 +77,8 @@ class LatencyRecorder:
         with self._lock:
             taken = {stage: list(islice(reversed(samples), newest)) for stage, samples in self._samples_s.items()}
             counts, totals_s = dict(self._counts), dict(self._totals_s)
-        for stage, samples in taken.items():
+        for stage in sorted(taken, key=_place):
+            samples = taken[stage]
             ordered = sorted(samples)
             figures[stage] = StageLatency(
                 p50_ms=_percentile(ordered, 0.50),
@@ -67,6 +88,10 @@ class LatencyRecorder:
                 total_s=totals_s[stage],
             )
         return figures
+
+
+def _place(stage: str) -> int:
+    return STAGES.index(stage) if stage in STAGES else len(STAGES)
 
 
 def _percentile(ordered_s: list[float], share: float) -> float:

@@ -48,5 +48,5 @@ def log_to_file(message: str, *, error: BaseException | None = None) -> None:
     trace = None if error is None else (type(error), error, error.__traceback__)
     record = logging.LogRecord("cvforge_edge", logging.CRITICAL, __file__, 0, message, None, trace)
     for handler in logging.getLogger().handlers:
-        if isinstance(handler, RotatingFileHandler):
+        if isinstance(handler, logging.FileHandler):
             handler.handle(record)

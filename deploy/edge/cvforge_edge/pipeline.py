@@ -15,6 +15,7 @@ from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
 from cvforge_edge.sessions import FramePredictor, SessionCare, Sessions
 from cvforge_edge.sinks.sink import Unhurried
+from cvforge_edge.sinks.tended import Tending
 from cvforge_edge.status import RunStatus, StatusBoard
 from cvforge_edge.status_writer import StatusWriter
 
@@ -37,9 +38,7 @@ class RunSummary:
         dropped: frames of a camera that were replaced by a newer one before they were read.
         seconds: from the first frame to the last result.
         interrupted: whether the run was stopped before the end of a file; a camera has none.
-        latency: by stage: `wait` of a session for a frame (decoding that was not overlapped, or the camera's own pace),
-            `predict`, `steps` after the network, `write` (drawing and storing), and `age` of a frame from its capture to
-            its stored result.
+        latency: by stage; see `cvforge_edge.latency.STAGES`.
     """
 
     frames: int
@@ -57,11 +56,7 @@ class RunSummary:
         """The summary for a person."""
         ending = ", stopped before the end" if self.interrupted else ""
         first = f"{self.frames} frames in {self.seconds:.1f} s, {self.fps:.1f} frames/s, {self.dropped} dropped{ending}"
-        rows = [
-            f"  {stage:<8} p50 {latency.p50_ms:7.1f} ms   p95 {latency.p95_ms:7.1f} ms"
-            for stage, latency in self.latency.items()
-        ]
-        return [first, *rows]
+        return [first, *(_row(stage, latency) for stage, latency in self.latency.items())]
 
 
 def run_pipeline(
@@ -110,9 +105,11 @@ def run_pipeline(
         sessions = Sessions(predictors, inbox=inbox, outbox=outbox, recorder=recorder, care=care)
         resources.callback(sessions.close)
         resources.callback(inbox.close)
+        tending = Tending(sinks)
         while not stop.is_set():
             inbox.watch()
             status.write_if_due()
+            tending.tend_if_due()
             sessions.tend()
             busy = sessions.alive
             item = outbox.get(timeout_s=POLL_S if busy else 0.0)
@@ -156,4 +153,11 @@ def _finish(result: Result, *, steps: Sequence[Step], sinks: Sequence[Sink], rec
         recorder.add("steps", stepped_s - begun_s)
     recorder.add("write", written_s - stepped_s)
     recorder.add("age", written_s - result.frame.captured_s)
+    if result.frame.decode_s is not None:
+        recorder.add("decode", result.frame.decode_s)
     return result
+
+
+def _row(stage: str, latency: StageLatency) -> str:
+    columns = (("p50", latency.p50_ms), ("p95", latency.p95_ms), ("p99", latency.p99_ms))
+    return f"  {stage:<8}" + "  ".join(f" {name} {value:7.1f} ms" for name, value in columns if value is not None)

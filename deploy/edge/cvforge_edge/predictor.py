@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+import time
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +12,10 @@ import numpy as np
 from cvforge_edge.backends import BACKENDS, Backend, choose_backend, open_backend
 from cvforge_edge.bundle import Bundle, open_bundle
 from cvforge_edge.errors import BackendError, BundleError
+from cvforge_edge.geometry import Geometry
+from cvforge_edge.latency import PredictTimes
 from cvforge_edge.manifest import Manifest, ModelFile
-from cvforge_edge.postprocess import PostprocessSpec, number_of_classes, postprocess
+from cvforge_edge.postprocess import Outputs, PostprocessSpec, number_of_classes, postprocess
 from cvforge_edge.types import Prediction
 
 if TYPE_CHECKING:
@@ -21,17 +24,36 @@ if TYPE_CHECKING:
     from cvforge_edge.trust import TrustStore
 
 
+@dataclass(frozen=True, eq=False)
+class Answer:
+    """What a model says about one image, and from what.
+
+    Attributes:
+        outputs: of the network by role, without batch axis.
+        geometry: how the image was placed in the network's input.
+        prediction: in pixels of the image.
+    """
+
+    outputs: Outputs
+    geometry: Geometry
+    prediction: Prediction
+
+
 class Predictor:
     """A loaded model together with what surrounds it.
 
     Args:
         backend: the model.
         manifest: how images are prepared and outputs read.
+
+    Attributes:
+        times: of the parts of the newest prediction; None before the first.
     """
 
     def __init__(self, backend: Backend, manifest: Manifest) -> None:
         self.backend = backend
         self.manifest = manifest
+        self.times: PredictTimes | None = None
 
     @classmethod
     def from_bundle(
@@ -82,8 +104,18 @@ class Predictor:
             SpecError: the image has another shape or type, or the outputs hold NaN or Infinity.
             BackendError: inference fails, or the model's outputs are not those of the manifest.
         """
+        return self.answer(image_bgr).prediction
+
+    def answer(self, image_bgr: npt.NDArray[np.uint8]) -> Answer:
+        """As `predict`, together with the raw outputs; notes `times`."""
+        begun_s = time.monotonic()
         input_u8, geometry = self.manifest.preprocess.apply(image_bgr)
-        return postprocess(self.raw_outputs(input_u8), self.manifest.postprocess, geometry)
+        prepared_s = time.monotonic()
+        outputs = self.raw_outputs(input_u8)
+        answered_s = time.monotonic()
+        prediction = postprocess(outputs, self.manifest.postprocess, geometry)
+        self.times = PredictTimes(prepared_s - begun_s, answered_s - prepared_s, time.monotonic() - answered_s)
+        return Answer(outputs, geometry, prediction)
 
     def raw_outputs(self, input_u8: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """The network's outputs by role, without batch axis, for a prepared input (height, width, 3) uint8.

@@ -13,6 +13,7 @@ from cvforge_edge.types import VOID_CLASS_ID, Detections, Prediction, Segmentati
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
+    from cvforge_edge.latency import PredictTimes
     from cvforge_edge.manifest import Manifest
     from cvforge_edge.sessions import FramePredictor
 
@@ -93,6 +94,11 @@ class RegionPredictor:
     def manifest(self) -> Manifest:
         """Of the model."""
         return self._predictor.manifest
+
+    @property
+    def times(self) -> PredictTimes | None:
+        """Of the predictor inside."""
+        return self._predictor.times
 
     def predict(self, image_bgr: ImageU8) -> Prediction:
         """What is in the region, in pixels of the whole picture; a segmentation is void outside.

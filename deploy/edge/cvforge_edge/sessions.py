@@ -16,7 +16,7 @@ from cvforge_edge.frame import Result
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
     from cvforge_edge.inbox import Inbox, Ticket
-    from cvforge_edge.latency import LatencyRecorder
+    from cvforge_edge.latency import LatencyRecorder, PredictTimes
     from cvforge_edge.manifest import Manifest
     from cvforge_edge.outbox import Outbox
     from cvforge_edge.types import Prediction
@@ -31,6 +31,9 @@ class FramePredictor(Protocol):
 
     @property
     def manifest(self) -> Manifest: ...  # noqa: D102
+
+    @property
+    def times(self) -> PredictTimes | None: ...  # noqa: D102
 
     def predict(self, image_bgr: ImageU8) -> Prediction: ...  # noqa: D102
 
@@ -265,5 +268,8 @@ class Sessions:
             if not session.end():
                 return
             self._recorder.add("wait", begun_s - asked_s)
+            self._recorder.add("queue", begun_s - ticket.frame.captured_s)
             self._recorder.add("predict", time.monotonic() - begun_s)
+            if predictor.times is not None:
+                self._recorder.add_parts(predictor.times)
             self._outbox.put(ticket, result)

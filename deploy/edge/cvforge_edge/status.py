@@ -8,6 +8,9 @@ from typing import Any, Protocol, runtime_checkable
 
 from cvforge_edge.latency import StageLatency
 
+CLOCK_SET_S = 60.0
+"""A clock that is off by less has drifted; one that is off by more has been set."""
+
 
 @dataclass(frozen=True)
 class CameraStatus:
@@ -24,6 +27,7 @@ class CameraStatus:
         state_since_s: `time.monotonic()` at the moment when the state began; None when unknown.
         result_s: likewise, when the newest result was complete; None before the first.
         captured_s: likewise, when its picture was taken.
+        waiting_since_s: likewise, since when a frame that is wanted waits for a result; None while none waits.
         hanging: how often a driver or network library hung, and its thread was given up.
     """
 
@@ -37,6 +41,7 @@ class CameraStatus:
     state_since_s: float | None = None
     result_s: float | None = None
     captured_s: float | None = None
+    waiting_since_s: float | None = None
     hanging: int = 0
 
     def line(self) -> str:
@@ -106,6 +111,18 @@ class RunStatus:
     events: int = 0
     outputs: tuple[str, ...] = ()
     gauges: tuple[Gauge, ...] = ()
+
+    def start_unix_s(self, *, now_s: float, now_unix_s: float) -> float:
+        """When the program began by the clock as it goes now: a device without a battery starts in 1970, and is set later.
+
+        Args:
+            now_s: `time.monotonic()`.
+            now_unix_s: `time.time()`.
+        """
+        if self.started_unix_s <= 0 or self.started_s <= 0:
+            return self.started_unix_s
+        started_unix_s = now_unix_s - (now_s - self.started_s)
+        return self.started_unix_s if abs(started_unix_s - self.started_unix_s) < CLOCK_SET_S else round(started_unix_s)
 
 
 class StatusBoard:

@@ -6,7 +6,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -93,11 +93,11 @@ class StatusWriter:
             self._due_s = now_s + WRITE_EVERY_S
             self._counts.append((now_s, tuple(camera.frames for camera in self._cameras)))
             rates = self._frames_per_second()
+            inbox = self._inbox
+            known = zip(inbox.sources, self._cameras, inbox.dropped, inbox.waiting_since_s, rates, strict=True)
             cameras = tuple(
-                _camera_status(source, camera, dropped=dropped, fps=fps, now_s=now_s)
-                for source, camera, dropped, fps in zip(
-                    self._inbox.sources, self._cameras, self._inbox.dropped, rates, strict=True
-                )
+                replace(_camera_status(source, camera, now_s=now_s), dropped=dropped, waiting_since_s=since_s, fps=fps)
+                for source, camera, dropped, since_s, fps in known
             )
             samples = min(MAX_LATENCY_SAMPLES, max(MIN_LATENCY_SAMPLES, round(sum(rates) * WINDOW_S)))
             self._board.update(
@@ -130,7 +130,7 @@ def resident_memory_mb() -> float | None:
     return None
 
 
-def _camera_status(source: Source, camera: _Camera, *, dropped: int, fps: float, now_s: float) -> CameraStatus:
+def _camera_status(source: Source, camera: _Camera, *, now_s: float) -> CameraStatus:
     state = _state(source)
     if state != camera.state:
         camera.state, camera.state_since_s = state, now_s
@@ -138,9 +138,7 @@ def _camera_status(source: Source, camera: _Camera, *, dropped: int, fps: float,
         name=source.name,
         state=state,
         frames=camera.frames,
-        dropped=dropped,
         reconnects=getattr(source, "reconnects", 0),
-        fps=fps,
         age_ms=camera.age_ms,
         state_since_s=camera.state_since_s,
         result_s=camera.result_s,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cvforge_edge.geometry import Geometry
+from cvforge_edge.latency import PredictTimes
 from cvforge_edge.postprocess import EMBEDDING, Outputs, PostprocessSpec, postprocess
 from cvforge_edge.types import Prediction, Task
 
@@ -119,14 +120,17 @@ class WatchedPredictor:
         """Of the model."""
         return self._predictor.manifest
 
+    @property
+    def times(self) -> PredictTimes | None:
+        """As those of `Predictor`."""
+        return self._predictor.times
+
     def predict(self, image_bgr: ImageU8) -> Prediction:
         """As `Predictor.predict`."""
-        input_u8, geometry = self.manifest.preprocess.apply(image_bgr)
-        outputs = self._predictor.raw_outputs(input_u8)
-        spec = self.manifest.postprocess
-        prediction = postprocess(outputs, spec, geometry)
-        self._glances.put(Glance(image_bgr, outputs, geometry, spec, self._bundle, prediction))
-        return prediction
+        answer, spec = self._predictor.answer(image_bgr), self.manifest.postprocess
+        glance = Glance(image_bgr, answer.outputs, answer.geometry, spec, self._bundle, answer.prediction)
+        self._glances.put(glance)
+        return answer.prediction
 
     def close(self) -> None:
         """Free the model."""

@@ -9,6 +9,7 @@ from pathlib import Path
 from cvforge_edge.errors import UsageError
 from cvforge_edge.frame import Result
 from cvforge_edge.sinks.sink import Sink
+from cvforge_edge.sinks.tended import Tended
 from cvforge_edge.sources.source import Source
 
 _NOT_IN_FILE_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -31,6 +32,16 @@ class BySource:
             StorageError: its sink cannot store it.
         """
         self._sinks[result.camera].write(result)
+
+    def tend(self) -> None:
+        """Look after those that want it.
+
+        Raises:
+            StorageError: one of them cannot store what it took earlier.
+        """
+        for sink in self._sinks:
+            if isinstance(sink, Tended):
+                sink.tend()
 
     def close(self) -> None:
         """Close all of them, also after an error of one.

@@ -70,7 +70,7 @@ class CsvRows:
         self._lines = LineFile(path, rotation=rotation, header=",".join(COLUMNS))
 
     def write(self, result: Result) -> None:
-        """Add the rows of one result; they reach the disk within half a second, as long as rows come.
+        """Add the rows of one result; they reach the disk within half a second.
 
         Raises:
             StorageError: a row cannot be stored.
@@ -84,6 +84,14 @@ class CsvRows:
         if self._content.has_events:
             for event in result.events:
                 self._lines.write(_line(_event_row(event)))
+
+    def tend(self) -> None:
+        """Let readers see the newest rows also while no frame comes.
+
+        Raises:
+            StorageError: they cannot be stored.
+        """
+        self._lines.flush_if_due()
 
     def close(self) -> None:
         """Bring every row to the disk; may be called twice.

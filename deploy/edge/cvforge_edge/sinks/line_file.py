@@ -57,7 +57,7 @@ class LineFile:
         return self._count
 
     def write(self, line: str) -> None:
-        """Add one line; it reaches the file within `FLUSH_EVERY_S`, as long as lines come.
+        """Add one line; it reaches the file within `FLUSH_EVERY_S`, as long as lines come or `flush_if_due` is called.
 
         Args:
             line: without its line break at the end.
@@ -72,11 +72,23 @@ class LineFile:
             self._file.write(line + "\n")
             self._size_bytes += size_bytes
             self._count += 1
-            if time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
-                self._file.flush()
-                self._stored, self._flushed_s = self._count, time.monotonic()
         except OSError as error:
             raise self._lost(error) from error
+        self.flush_if_due()
+
+    def flush_if_due(self) -> None:
+        """Let readers see the newest lines, if the last time is long enough ago.
+
+        Raises:
+            StorageError: they cannot be stored.
+        """
+        if self._stored == self._count or time.monotonic() - self._flushed_s < FLUSH_EVERY_S:
+            return
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._lost(error) from error
+        self._stored, self._flushed_s = self._count, time.monotonic()
 
     def close(self) -> None:
         """Bring every line to the disk; may be called twice.

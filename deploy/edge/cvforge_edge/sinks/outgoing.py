@@ -100,7 +100,7 @@ class Outgoing:
             picture = {PICTURE_KEY: _jpeg_base64(result)} if self._spec.picture else {}
             for event in result.events:
                 self._append(EVENTS, {**event.to_value(), **picture}, result)
-        if self._spec.content.has_results and self._throttle.passes(result.frame):
+        if self._spec.content.has_results and self._throttle.passes(result):
             self._append(RESULTS, json_record(result), result)
 
     def read(self) -> Message | None:

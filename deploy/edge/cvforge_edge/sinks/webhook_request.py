@@ -106,7 +106,9 @@ class WebhookRequest:
         try:
             self._connection.request("POST", self._settings.target, body=body, headers=self._headers(kind, body))
             response = self._connection.getresponse()
-            return _meaning(response.status, response.reason, response.getheader("Retry-After"))
+            return _meaning(
+                response.status, response.reason, response.getheader("Retry-After"), date=response.getheader("Date")
+            )
         except (OSError, http.client.HTTPException, ValueError) as error:
             if self._aborted:
                 return Answer(taken=False, final=False, reason=f"no answer within {limit_s:g} s")
@@ -144,7 +146,7 @@ class WebhookRequest:
         return headers
 
 
-def _meaning(status: int, phrase: str, retry_after: str | None) -> Answer:
+def _meaning(status: int, phrase: str, retry_after: str | None, *, date: str | None) -> Answer:
     if 200 <= status < 300:
         return Answer(taken=True, final=True)
     final = 400 <= status < 500 and status not in TRY_AGAIN
@@ -153,8 +155,16 @@ def _meaning(status: int, phrase: str, retry_after: str | None) -> Answer:
         taken=False,
         final=final,
         reason=f"{status} {phrase}{hint}".strip(),
-        retry_after_s=None if final else retry_after_s(retry_after, now_unix_s=time.time()),
+        retry_after_s=None if final else retry_after_s(retry_after, now_unix_s=_server_unix_s(date)),
     )
+
+
+def _server_unix_s(date: str | None) -> float:
+    """The server's own clock, since ours may be years away from it; ours where it does not tell."""
+    try:
+        return time.time() if date is None else parsedate_to_datetime(date).timestamp()
+    except (ValueError, TypeError, OverflowError):
+        return time.time()
 
 
 def retry_after_s(value: str | None, *, now_unix_s: float) -> float | None:

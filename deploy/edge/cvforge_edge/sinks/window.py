@@ -50,11 +50,13 @@ class Window:
             height, width = result.annotated_bgr.shape[:2]
             cv2.resizeWindow(self._title, width, height)
         cv2.imshow(self._title, result.annotated_bgr)
-        key = cv2.waitKey(1) & 0xFF
         self._count += 1
-        if key in QUIT_KEYS or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
-            self.close()
-            self._on_quit()
+        self._hear()
+
+    def tend(self) -> None:
+        """Hear keys and the cross also while the camera gives nothing; without it the window would freeze."""
+        if self._open:
+            self._hear()
 
     def close(self) -> None:
         """Close the window; may be called twice."""
@@ -65,3 +67,9 @@ class Window:
     def summary(self) -> str:
         """How many pictures were shown."""
         return f"window: {self._count} pictures"
+
+    def _hear(self) -> None:
+        key = cv2.waitKey(1) & 0xFF
+        if key in QUIT_KEYS or cv2.getWindowProperty(self._title, cv2.WND_PROP_VISIBLE) < 1:
+            self.close()
+            self._on_quit()

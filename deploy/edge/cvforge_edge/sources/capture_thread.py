@@ -34,8 +34,8 @@ class Owner(Protocol):
     def grabbed(self, thread: CaptureThread, captured_s: float) -> bool:
         """A picture has come; whether somebody wants it."""
 
-    def captured(self, thread: CaptureThread, image_bgr: Any, captured_s: float) -> None:
-        """Here is the picture."""
+    def captured(self, thread: CaptureThread, image_bgr: Any, captured_s: float, *, decode_s: float) -> None:
+        """Here is the picture, and how much processor time it took."""
 
     def lost(self, thread: CaptureThread) -> None:
         """The connection is gone; the thread tries again."""
@@ -107,6 +107,7 @@ class CaptureThread(threading.Thread):
         """Take pictures until the connection is gone; how many came."""
         count = 0
         while not self._stop_asked.is_set():
+            begun_cpu_s = time.thread_time()  # by the clock it would be the camera's pace
             try:
                 with self._at_most(self._limits.lost_after_s):
                     if not capture.grab():
@@ -121,7 +122,7 @@ class CaptureThread(threading.Thread):
                 break
             if not retrieved:
                 break
-            self._owner.captured(self, image_bgr, captured_s)
+            self._owner.captured(self, image_bgr, captured_s, decode_s=time.thread_time() - begun_cpu_s)
         return count
 
     def _pauses(self) -> Iterator[float]:

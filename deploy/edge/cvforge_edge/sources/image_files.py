@@ -60,7 +60,10 @@ class ImageFiles:
             return None
         path = self._paths[self._index]
         source = str(path) if self._prefix is None else f"{self._prefix}/{path.name}"
-        frame = Frame(read_image(path), self._index, float(self._index), None, source, time.monotonic())
+        begun_s = time.monotonic()
+        image_bgr = read_image(path)
+        ended_s = time.monotonic()
+        frame = Frame(image_bgr, self._index, float(self._index), None, source, ended_s, ended_s - begun_s)
         self._index += self._every
         return frame
 

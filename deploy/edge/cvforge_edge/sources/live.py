@@ -60,7 +60,7 @@ class LiveSource:
         self._failure: Exception | None = None
         self._slot: Frame | None = None
         self._next_index = 0
-        self._on_frame: Callable[[Frame], None] = self._keep
+        self._on_frame: Callable[[Frame], None] | None = None
         self._on_end: Callable[[Exception], None] = lambda _: None
         self._news = threading.Condition()
         self._hanging: list[CaptureThread] = []
@@ -117,10 +117,10 @@ class LiveSource:
         """
         with self._news:
             frame, self._slot = self._slot, None
+            if frame is not None:
+                on_frame(frame)  # before the capture thread can give a newer one
             self._on_frame, self._on_end = on_frame, on_end
             failure = self._failure
-        if frame is not None:
-            on_frame(frame)
         if failure is not None:
             on_end(failure)
 
@@ -189,15 +189,19 @@ class LiveSource:
             index, self._next_index = self._next_index, self._next_index + 1
             return self._gate.wants(index, captured_s - self._begun_s)
 
-    def captured(self, thread: CaptureThread, image_bgr: Any, captured_s: float) -> None:
+    def captured(self, thread: CaptureThread, image_bgr: Any, captured_s: float, *, decode_s: float) -> None:
         """Give the picture on."""
         with self._news:
             if thread is not self._thread or self.ended:
                 return
             time_s, index = captured_s - self._begun_s, self._next_index - 1
             unix_time_s = time.time() - (time.monotonic() - captured_s)
+            frame = Frame(image_bgr, index, time_s, unix_time_s, self.name, captured_s, decode_s)
             on_frame = self._on_frame
-        on_frame(Frame(image_bgr, index, time_s, unix_time_s, self.name, captured_s))
+            if on_frame is None:
+                self._keep(frame)
+                return
+        on_frame(frame)
 
     def lost(self, thread: CaptureThread) -> None:
         """The connection is gone; the thread tries again."""
@@ -216,10 +220,9 @@ class LiveSource:
         self._on_end(error)
 
     def _keep(self, frame: Frame) -> None:
-        with self._news:
-            self.dropped += self._slot is not None
-            self._slot = frame
-            self._news.notify_all()
+        self.dropped += self._slot is not None
+        self._slot = frame
+        self._news.notify_all()
 
     def _note(self, happening: Happening) -> str | None:
         return self._state.note(happening, now_s=time.monotonic())

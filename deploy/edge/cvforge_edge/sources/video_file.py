@@ -65,6 +65,7 @@ class VideoFile:
             SourceError: the file opens but holds no frame that can be decoded.
         """
         while not self.ended:
+            begun_s = time.monotonic()
             if not self._capture.grab():
                 break
             index, time_s = self._index, self._time_s()
@@ -75,7 +76,8 @@ class VideoFile:
             if not decoded:
                 self._index -= 1
                 break
-            return Frame(image, index, time_s, None, self.name, time.monotonic())
+            ended_s = time.monotonic()
+            return Frame(image, index, time_s, None, self.name, ended_s, ended_s - begun_s)
         if not self.ended:
             self.ended = True
             self._check_complete()

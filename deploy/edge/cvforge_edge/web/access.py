@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import logging
 import os
@@ -15,6 +14,7 @@ from pathlib import Path
 from cvforge_edge.errors import UsageError
 from cvforge_edge.web.address import is_local_name
 from cvforge_edge.web.http_message import Request
+from cvforge_edge.web.session import SESSION_S, Sessions
 
 logger = logging.getLogger(__name__)
 
@@ -22,7 +22,6 @@ TOKEN_VARIABLE = "CVFORGE_WEB_TOKEN"
 MIN_TOKEN_CHARACTERS, MAX_TOKEN_CHARACTERS = 16, 256
 TOKEN_BYTES = 16
 """Of a made token: 128 bits, 22 characters."""
-SESSION_S = 30 * 24 * 3600
 WRONG_TOKEN_PAUSE_S = 1.0
 """A guess is answered this late."""
 WARN_EVERY_S = 10.0
@@ -40,6 +39,7 @@ class Access:
 
     def __init__(self, token: str | None, *, port: int, local_names_only: bool) -> None:
         self._token = token
+        self._sessions = None if token is None else Sessions(token)
         self._cookie = f"cvforge_{port}"
         self._local_names_only = local_names_only
         self._closing = threading.Event()
@@ -74,7 +74,7 @@ class Access:
 
     def has_session(self, request: Request) -> bool:
         """Whether the browser has logged in, or nobody has to."""
-        return self._token is None or self._is_session(request.cookie(self._cookie))
+        return self._sessions is None or self._sessions.is_valid(request.cookie(self._cookie))
 
     def is_token(self, text: str, client: str) -> bool:
         """Whether a text is the token; takes a moment when it is not."""
@@ -86,17 +86,9 @@ class Access:
 
     def session_header(self) -> tuple[str, str]:
         """The header that gives a browser a session of `SESSION_S`; no script can read it, no other site can use it."""
-        ends = str(int(time.time()) + SESSION_S)
-        value = f"{ends}.{self._signature(ends)}"
+        assert self._sessions is not None, "asked only where there is a token"
+        value = self._sessions.make()
         return "Set-Cookie", f"{self._cookie}={value}; Path=/; Max-Age={SESSION_S}; HttpOnly; SameSite=Strict"
-
-    def _is_session(self, cookie: str) -> bool:
-        ends, _, signature = cookie.partition(".")
-        valid = _equal(signature, self._signature(ends))
-        return valid and ends.isdecimal() and int(ends) > time.time()
-
-    def _signature(self, ends: str) -> str:
-        return hmac.new((self._token or "").encode(), f"session until {ends}".encode(), hashlib.sha256).hexdigest()
 
     def _note_refusal(self, client: str) -> None:
         with self._lock:

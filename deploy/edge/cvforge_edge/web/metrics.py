@@ -36,17 +36,25 @@ class WebCounts:
     refused: int
 
 
-def metrics_text(status: RunStatus, *, now_s: float, events: Mapping[tuple[str, str, str], int], web: WebCounts) -> str:
+def metrics_text(
+    status: RunStatus,
+    *,
+    now_s: float,
+    now_unix_s: float,
+    events: Mapping[tuple[str, str, str], int],
+    web: WebCounts,
+) -> str:
     """What `/metrics` answers.
 
     Args:
         status: as the board has it.
         now_s: `time.monotonic()`.
+        now_unix_s: `time.time()`.
         events: how many, by source, rule and kind.
         web: what the server counts.
     """
     parts = [
-        *_run(status, now_s=now_s),
+        *_run(status, now_s=now_s, now_unix_s=now_unix_s),
         *_cameras(status.cameras, now_s=now_s),
         *_latency(status.latency),
         _family(
@@ -64,7 +72,7 @@ def metrics_text(status: RunStatus, *, now_s: float, events: Mapping[tuple[str, 
     return "".join(parts)
 
 
-def _run(status: RunStatus, *, now_s: float) -> list[str]:
+def _run(status: RunStatus, *, now_s: float, now_unix_s: float) -> list[str]:
     info = {
         "cvforge_version": __version__,
         "model": status.model,
@@ -81,9 +89,8 @@ def _run(status: RunStatus, *, now_s: float) -> list[str]:
         ago_s = max(0.0, now_s - status.written_s)
         parts.append(_one("cvforge_status_age_seconds", "gauge", "Since the pipeline last gave a sign of life.", ago_s))
     if status.started_unix_s > 0:
-        parts.append(
-            _one("process_start_time_seconds", "gauge", "Start of the process, since 1970.", status.started_unix_s)
-        )
+        start_unix_s = status.start_unix_s(now_s=now_s, now_unix_s=now_unix_s)
+        parts.append(_one("process_start_time_seconds", "gauge", "Start of the process, since 1970.", start_unix_s))
     if status.memory_mb is not None:
         memory_bytes = status.memory_mb * 1e6
         parts.append(_one("process_resident_memory_bytes", "gauge", "Resident memory of the process.", memory_bytes))
@@ -104,6 +111,12 @@ def _cameras(cameras: tuple[CameraStatus, ...], *, now_s: float) -> list[str]:
             ((n, c.dropped) for n, c in pairs),
         ),
         _family("cvforge_reconnects_total", "counter", "Lost and back again.", ((n, c.reconnects) for n, c in pairs)),
+        _family(
+            "cvforge_camera_hangs_total",
+            "counter",
+            "A driver or network library hung, and its thread was given up.",
+            ((n, c.hanging) for n, c in pairs),
+        ),
         _family("cvforge_frames_per_second", "gauge", "Results a second, last 5 s.", ((n, c.fps) for n, c in pairs)),
         _family("cvforge_camera_state", "gauge", "1 for the state that the camera is in, else 0.", states),
         _family("cvforge_picture_age_seconds", "gauge", "Since the newest result's picture was taken.", ages),

@@ -9,12 +9,11 @@ from typing import TYPE_CHECKING
 
 import cv2
 
-from cvforge_edge.draw import draw_prediction
 from cvforge_edge.errors import EdgeError
+from cvforge_edge.frame import Result, draw_result
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
-    from cvforge_edge.frame import Result
 
 PICTURES_PER_S = 15.0
 """At most: fluent to the eye, and a bound for what looking costs the model."""
@@ -123,15 +122,13 @@ class Pictures:
 
 
 def annotated(result: Result) -> ImageU8:
-    """The picture with its prediction, drawn here unless a sink before this one has drawn it.
+    """The picture as every sink shows it, drawn here unless a sink before this one has drawn it.
 
     `Result.annotated_bgr` is not asked for: up to Python 3.11 a cached property has one lock for all results, and a
     viewer would hold up the pipeline.
     """
     drawn: ImageU8 | None = vars(result).get("annotated_bgr")
-    if drawn is not None:
-        return drawn
-    return draw_prediction(result.frame.image_bgr, result.prediction, labels=result.labels)
+    return draw_result(result) if drawn is None else drawn
 
 
 def encode_jpeg(image_bgr: ImageU8) -> bytes:

@@ -124,13 +124,23 @@ class Site:
 
     def _status(self, request: Request, client: str) -> Response:
         document = status_document(
-            self._board.snapshot(), now_s=time.monotonic(), newest_event=self._events.newest, streams=self.streams
+            self._board.snapshot(),
+            now_s=time.monotonic(),
+            now_unix_s=time.time(),
+            newest_event=self._events.newest,
+            streams=self.streams,
         )
         return json_response(document)
 
     def _metrics(self, request: Request, client: str) -> Response:
         web = WebCounts(self.streams, self._connections(), self.encoded, self._access.refused)
-        text = metrics_text(self._board.snapshot(), now_s=time.monotonic(), events=self._events.counts(), web=web)
+        text = metrics_text(
+            self._board.snapshot(),
+            now_s=time.monotonic(),
+            now_unix_s=time.time(),
+            events=self._events.counts(),
+            web=web,
+        )
         return Response(text.encode(), content_type=CONTENT_TYPE)
 
     def _healthz(self, request: Request, client: str) -> Response:

@@ -6,16 +6,19 @@ import math
 from typing import Any
 
 from cvforge_edge.latency import StageLatency
-from cvforge_edge.status import CameraStatus, RunStatus
+from cvforge_edge.status import CameraStatus, Gauge, RunStatus
 from cvforge_edge.web.health import problem
 
 
-def status_document(status: RunStatus, *, now_s: float, newest_event: int, streams: int) -> dict[str, Any]:
+def status_document(
+    status: RunStatus, *, now_s: float, now_unix_s: float, newest_event: int, streams: int
+) -> dict[str, Any]:
     """What `/status.json` answers; docs/web.md lists the keys.
 
     Args:
         status: as the board has it.
         now_s: `time.monotonic()`.
+        now_unix_s: `time.time()`.
         newest_event: number of the newest event.
         streams: clients that get live pictures.
     """
@@ -26,7 +29,7 @@ def status_document(status: RunStatus, *, now_s: float, newest_event: int, strea
         "model": status.model,
         "version": status.version,
         "backend": status.backend,
-        "started_unix_s": round(status.started_unix_s, 3),
+        "started_unix_s": round(status.start_unix_s(now_s=now_s, now_unix_s=now_unix_s), 3),
         "running_s": _since(status.started_s or None, now_s),
         "written_ago_s": _since(status.written_s, now_s),
         "cameras": [_camera(number, camera, now_s) for number, camera in enumerate(status.cameras)],
@@ -35,6 +38,7 @@ def status_document(status: RunStatus, *, now_s: float, newest_event: int, strea
         "events": status.events,
         "newest_event": newest_event,
         "outputs": list(status.outputs),
+        "gauges": [_gauge(gauge) for gauge in status.gauges],
         "streams": streams,
     }
 
@@ -48,11 +52,16 @@ def _camera(number: int, camera: CameraStatus, now_s: float) -> dict[str, Any]:
         "frames": camera.frames,
         "dropped": camera.dropped,
         "reconnects": camera.reconnects,
+        "hanging": camera.hanging,
         "fps": _rounded(camera.fps),
         "age_ms": _rounded(camera.age_ms),
         "result_ago_s": _since(camera.result_s, now_s),
         "captured_ago_s": _since(camera.captured_s, now_s),
     }
+
+
+def _gauge(gauge: Gauge) -> dict[str, Any]:
+    return {"name": gauge.name, "text": gauge.text, "value": _rounded(gauge.value), "labels": dict(gauge.labels)}
 
 
 def _latency(latency: StageLatency) -> dict[str, float | int | None]:

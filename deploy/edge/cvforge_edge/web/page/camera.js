@@ -43,6 +43,8 @@ export class CameraCard {
     this.figure("frames", count(camera.frames));
     this.figure("dropped", count(camera.dropped));
     this.figure("reconnects", count(camera.reconnects));
+    this.figure("hanging", count(camera.hanging));
+    this.find('[data-figure="hanging"]').parentElement.hidden = camera.hanging === 0;
     this.picture.want(reachable && camera.state !== "closed" && camera.state !== "lost");
     return before !== null && before !== camera.state ? `${camera.name}: ${camera.state}` : null;
   }
