@@ -9,7 +9,7 @@ import cv2
 import numpy as np
 import pytest
 
-from cvforge_edge.camera import open_source, source_kind, without_password
+from cvforge_edge.camera import open_source, source_kind
 from cvforge_edge.errors import ImageError, SourceError
 from cvforge_edge.sources.image_files import list_images
 from edge.mjpeg import MjpegServer
@@ -131,18 +131,6 @@ def test_camera_that_is_not_there_is_refused_at_once():
     with pytest.raises(SourceError, match="97: no connection") as caught:
         open_source("97")
     assert "plugged in" in str(caught.value)
-
-
-@pytest.mark.parametrize(
-    ("address", "shown"),
-    [
-        ("rtsp://admin:secret@10.0.0.7:554/a", "rtsp://admin:***@10.0.0.7:554/a"),
-        ("rtsp://10.0.0.7:554/a", "rtsp://10.0.0.7:554/a"),
-        ("http://:secret@host/a@b", "http://:***@host/a@b"),
-    ],
-)
-def test_password_of_a_stream_is_never_shown(address, shown):
-    assert without_password(address) == shown
 
 
 def test_real_network_stream_comes_back_when_its_server_does():
