@@ -7,6 +7,7 @@ import os
 import stat
 import threading
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -21,6 +22,7 @@ from cvforge_edge.manifest import (
     problem_list,
     read_manifest_bytes,
 )
+from cvforge_edge.private_copy import private_copy
 from cvforge_edge.signature import check_model_name, check_signature, read_signature
 from cvforge_edge.trust import TrustedKey, TrustStore
 
@@ -48,6 +50,14 @@ class Bundle:
     def path_of(self, file: ModelFile | BundleFile) -> Path:
         """Where a listed file lies."""
         return self.folder / file.path
+
+    def copy_of(self, model: ModelFile) -> AbstractContextManager[Path]:
+        """While inside, a path of a model that is what the manifest says, whatever happens to the file (`private_copy`).
+
+        Raises:
+            BundleError: the file was altered since the bundle was opened.
+        """
+        return private_copy(self.path_of(model), sha256=model.sha256)
 
 
 def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundle:
