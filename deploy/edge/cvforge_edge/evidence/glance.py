@@ -39,6 +39,7 @@ class Glance:
         spec: kind and thresholds of the run.
         bundle: of the model; its reference statistics were made with its own thresholds.
         prediction: with `spec`, in pixels of `image_bgr`.
+        load: number of the load that the model came with; higher ones came later, also of a bundle that ran before.
     """
 
     image_bgr: ImageU8
@@ -47,6 +48,7 @@ class Glance:
     spec: PostprocessSpec
     bundle: Bundle
     prediction: Prediction
+    load: int = 0
 
     @cached_property
     def usual_prediction(self) -> Prediction:
@@ -109,10 +111,11 @@ class WatchedPredictor:
         predictor: a session of the model.
         bundle: that the model is of.
         glances: where they are kept.
+        load: see `Glance`.
     """
 
-    def __init__(self, predictor: Predictor, *, bundle: Bundle, glances: Glances) -> None:
-        self._predictor, self._bundle, self._glances = predictor, bundle, glances
+    def __init__(self, predictor: Predictor, *, bundle: Bundle, glances: Glances, load: int = 0) -> None:
+        self._predictor, self._bundle, self._glances, self._load = predictor, bundle, glances, load
 
     @property
     def manifest(self) -> Manifest:
@@ -125,7 +128,7 @@ class WatchedPredictor:
         outputs = self._predictor.raw_outputs(input_u8)
         spec = self.manifest.postprocess
         prediction = postprocess(outputs, spec, geometry)
-        self._glances.put(Glance(image_bgr, outputs, geometry, spec, self._bundle, prediction))
+        self._glances.put(Glance(image_bgr, outputs, geometry, spec, self._bundle, prediction, self._load))
         return prediction
 
     def close(self) -> None:
