@@ -91,6 +91,12 @@ def test_what_holds_no_secret_is_shown_as_it_is(text):
     assert without_password(text) == text
 
 
+def test_long_addresses_take_no_longer_than_their_length():
+    long = "a" * 200_000
+    assert without_password(f"http://h/{long}?{long}=1&pass={long}") == f"http://h/{long}?{long}=1&pass=***"
+    assert without_password(f"gst:{long} {long}=1 pass={long}") == f"gst:{long} {long}=1 pass=***"
+
+
 @pytest.mark.parametrize("text", ["admin:geheim@host/main", "rtsps:/admin:geheim@host", "foo://admin:geheim@host"])
 def test_text_that_is_no_source_is_refused_without_its_password(text):
     with pytest.raises(SourceError) as caught:

@@ -163,7 +163,7 @@ def test_without_a_folder_there_is_no_evidence():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--self-test", "--evidence", "e"), "--evidence need a --source"),
+        (("--self-test", "--evidence", "e"), "--evidence: needs a --source"),
         (("--source", "0", "--evidence-pictures", "none"), "--evidence-pictures belongs to --evidence FOLDER"),
     ],
 )

@@ -5,13 +5,14 @@ from __future__ import annotations
 import re
 
 HIDDEN = "***"
-_KEY = (
-    r"[\w.%-]*(?:(?:pass|pwd|psw|psk|token|key|auth|secret|sign|credential|cookie|session|jwt|hash)[\w.%-]*"
-    r"|(?:pw|pas|sig|sid|pin))"
+_NAME = re.compile(r"(?<![\w.%-])([\w.%-]+)\s*=\s*")
+_SECRET_NAME = re.compile(
+    r"pass|pwd|psw|psk|token|key|auth|secret|sign|credential|cookie|session|jwt|hash|(?:pw|pas|sig|sid|pin)$",
+    re.IGNORECASE,
 )
-"""Names of parameters and properties whose values are secrets: one too many costs nothing, one too few a password."""
+"""In names of parameters and properties whose values are secrets: one too many costs nothing, one too few a password."""
 # Cheap recorders have /user=admin_password=abc_channel=1_stream=0.sdp, and channels must stay apart.
-_PARAMETER = re.compile(rf"({_KEY}=).*?(?=&|_(?:channel|stream)=|$)", re.IGNORECASE | re.DOTALL)
+_END_OF_VALUE = re.compile(r"&|_(?:channel|stream)=|\Z")
 _HOST_AND_PORT = re.compile(r"(?:\[[^]]*\]|[^:]*)(?::\d*)?")
 _COLON = re.compile(r"(:|%3a).*", re.IGNORECASE | re.DOTALL)
 _INNER = re.compile(r"((?:://[^/?#&:]*:)|(?:%3a%2f%2f[^&]*?%3a))[^&]*(@|%40)", re.IGNORECASE)
@@ -19,7 +20,6 @@ _INNER = re.compile(r"((?:://[^/?#&:]*:)|(?:%3a%2f%2f[^&]*?%3a))[^&]*(@|%40)", r
 _WORD = r"""(?:"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\\.|[^\s"'\\]|["'\\])+"""
 _PIPELINE_WORD = re.compile(rf"{_WORD}(?:(?<==)\s+{_WORD}|\s+=\s*{_WORD})?", re.DOTALL)
 """A word as gst-launch-1.0 reads it, quoted or not, and the value behind its `=`."""
-_PROPERTY = re.compile(rf"{_KEY}\s*=\s*", re.IGNORECASE)
 
 
 def address_without_secrets(address: str) -> str:
@@ -39,7 +39,7 @@ def address_without_secrets(address: str) -> str:
     elif "@" in scheme:  # no address, but perhaps meant to be one
         end = scheme.rindex("@")
         scheme = _COLON.sub(rf"\1{HIDDEN}", scheme[:end]) + scheme[end:]
-    return _PARAMETER.sub(rf"\1{HIDDEN}", scheme + separator + rest)
+    return _without_parameters(scheme + separator + rest)
 
 
 def pipeline_without_secrets(pipeline: str) -> str:
@@ -65,12 +65,24 @@ def _host_without_password(rest: str) -> str:
     return _COLON.sub(rf"\1{HIDDEN}", rest[:end]) + rest[end:]
 
 
+def _without_parameters(address: str) -> str:
+    """Without the values of secret parameters; in linear time, since an address may be long."""
+    shown, done = "", 0
+    for name in _NAME.finditer(address):
+        if name.start() < done or not _SECRET_NAME.search(name[1]):
+            continue
+        end = _END_OF_VALUE.search(address, name.end())
+        shown += address[done : name.end()] + HIDDEN
+        done = len(address) if end is None else end.start()
+    return shown + address[done:]
+
+
 def _word_without_secrets(word: str) -> str:
     before, separator, _ = word.partition("://")
-    found = _PROPERTY.search(before)
-    if found is not None:
-        opened = word[0] if word[0] in "\"'" else ""
-        return f"{word[: found.end()]}{HIDDEN}{opened}"
+    for name in _NAME.finditer(before):
+        if _SECRET_NAME.search(name[1]):
+            opened = word[0] if word[0] in "\"'" else ""
+            return f"{word[: name.end()]}{HIDDEN}{opened}"
     if not separator:
         return word
     last = word[-1] if word[-1] in "\"'" and word[-1] in before else ""
