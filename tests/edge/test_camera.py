@@ -108,6 +108,12 @@ def test_image_folder_follows_numbers_in_names_and_skips_other_files(tmp_path):
     assert [frame.index for frame in frames] == [0, 1, 2]
 
 
+def test_digits_that_are_no_number_in_a_name_are_letters(tmp_path):
+    for name in ("²1.png", "a٣.png", "b_2.png"):
+        cv2.imwrite(str(tmp_path / name), np.zeros((4, 6, 3), np.uint8))
+    assert [path.name for path in list_images(tmp_path)] == ["a٣.png", "b_2.png", "²1.png"]
+
+
 def test_single_image_is_a_source_of_one_frame(tmp_path):
     cv2.imwrite(str(tmp_path / "a.png"), np.full((4, 6, 3), 7, np.uint8))
     with open_source(str(tmp_path / "a.png")) as source:
