@@ -77,3 +77,30 @@ def test_a_file_that_cannot_be_set_aside_is_a_storage_error_with_code_10(tmp_pat
         LineFile(str(path), rotation=Rotation(25, keep=1))
     assert caught.value.exit_code == 10
     assert path.read_text() == "precious\n"
+
+
+def test_the_last_lines_reach_the_file_though_no_further_one_comes(tmp_path, monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("cvforge_edge.sinks.line_file.time.monotonic", lambda: now_s)
+    lines = LineFile(str(tmp_path / "out.txt"))
+    lines.write("0000")
+    lines.tend()
+    assert contents(tmp_path / "out.txt") == []
+    now_s += 0.5
+    lines.tend()
+    assert contents(tmp_path / "out.txt") == [0]
+    lines.close()
+    lines.tend()
+
+
+def test_last_lines_that_cannot_be_stored_are_a_storage_error(monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("cvforge_edge.sinks.line_file.time.monotonic", lambda: now_s)
+    lines = LineFile("/dev/full")
+    lines.write("0000")
+    now_s += 0.5
+    with pytest.raises(StorageError, match="the first 0 lines are stored") as caught:
+        lines.tend()
+    assert caught.value.exit_code == 10
+    with pytest.raises(StorageError):
+        lines.close()

@@ -40,7 +40,7 @@ out-yard.mp4 (a folder: annotated/door/ and annotated/yard/). One that fails for
 ends with its code when they are through.
 
 Ctrl-C (SIGINT) or SIGTERM ends a run within a second; videos and JSON files are complete then. The lines of --json are
-described at the top of cvforge_edge/sinks/jsonl.py and in README.md.
+described at the top of cvforge_edge/sinks/jsonl.py and in README.md. Pages called docs/... are in the project, not here.
 
 exit codes:
   0 done (a camera stopped by a signal counts as done)     8 camera, stream or video cannot be opened or was lost

@@ -14,7 +14,7 @@ from cvforge_edge.inbox import Inbox
 from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
 from cvforge_edge.sessions import FramePredictor, SessionCare, Sessions
-from cvforge_edge.sinks.sink import Unhurried
+from cvforge_edge.sinks.sink import Tended, Unhurried
 from cvforge_edge.status import RunStatus, StatusBoard
 from cvforge_edge.status_writer import StatusWriter
 
@@ -110,10 +110,13 @@ def run_pipeline(
         sessions = Sessions(predictors, inbox=inbox, outbox=outbox, recorder=recorder, care=care)
         resources.callback(sessions.close)
         resources.callback(inbox.close)
+        tended = [sink for sink in sinks if isinstance(sink, Tended)]
         while not stop.is_set():
             inbox.watch()
             status.write_if_due()
             sessions.tend()
+            for sink in tended:
+                sink.tend()
             busy = sessions.alive
             item = outbox.get(timeout_s=POLL_S if busy else 0.0)
             if item is None:

@@ -70,7 +70,7 @@ class CsvRows:
         self._lines = LineFile(path, rotation=rotation, header=",".join(COLUMNS))
 
     def write(self, result: Result) -> None:
-        """Add the rows of one result; they reach the disk within half a second, as long as rows come.
+        """Add the rows of one result; they reach the disk within half a second.
 
         Raises:
             StorageError: a row cannot be stored.
@@ -84,6 +84,14 @@ class CsvRows:
         if self._content.has_events:
             for event in result.events:
                 self._lines.write(_line(_event_row(event)))
+
+    def tend(self) -> None:
+        """Bring rows that wait to the file, though none comes.
+
+        Raises:
+            StorageError: they cannot be stored.
+        """
+        self._lines.tend()
 
     def close(self) -> None:
         """Bring every row to the disk; may be called twice.

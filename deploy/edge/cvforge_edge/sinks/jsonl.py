@@ -48,7 +48,7 @@ class JsonLines:
         self._lines = LineFile(path, rotation=rotation)
 
     def write(self, result: Result) -> None:
-        """Add one line; it reaches the disk within half a second, as long as frames come.
+        """Add one line; it reaches the disk within half a second.
 
         Raises:
             StorageError: the line cannot be stored.
@@ -60,6 +60,14 @@ class JsonLines:
         except ValueError as error:
             raise not_finite(result) from error
         self._lines.write(line)
+
+    def tend(self) -> None:
+        """Bring lines that wait to the file, though none comes.
+
+        Raises:
+            StorageError: they cannot be stored.
+        """
+        self._lines.tend()
 
     def close(self) -> None:
         """Bring every line to the disk; may be called twice.

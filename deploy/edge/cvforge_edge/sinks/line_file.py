@@ -57,7 +57,7 @@ class LineFile:
         return self._count
 
     def write(self, line: str) -> None:
-        """Add one line; it reaches the file within `FLUSH_EVERY_S`, as long as lines come.
+        """Add one line; it reaches the file within `FLUSH_EVERY_S`, as long as lines come or `tend` is called.
 
         Args:
             line: without its line break at the end.
@@ -72,11 +72,23 @@ class LineFile:
             self._file.write(line + "\n")
             self._size_bytes += size_bytes
             self._count += 1
-            if time.monotonic() - self._flushed_s >= FLUSH_EVERY_S:
-                self._file.flush()
-                self._stored, self._flushed_s = self._count, time.monotonic()
         except OSError as error:
             raise self._lost(error) from error
+        self.tend()
+
+    def tend(self) -> None:
+        """Bring lines to the file that have waited for `FLUSH_EVERY_S`.
+
+        Raises:
+            StorageError: they cannot be stored.
+        """
+        if self._closed or self._stored == self._count or time.monotonic() - self._flushed_s < FLUSH_EVERY_S:
+            return
+        try:
+            self._file.flush()
+        except OSError as error:
+            raise self._lost(error) from error
+        self._stored, self._flushed_s = self._count, time.monotonic()
 
     def close(self) -> None:
         """Bring every line to the disk; may be called twice.

@@ -37,3 +37,15 @@ class Unhurried(Protocol):
 
     def hurry(self) -> None:
         """Begin to end, since somebody wants the run to stop; `close` then returns within `HURRY_S` from now."""
+
+
+@runtime_checkable
+class Tended(Protocol):
+    """A sink that has something to do also while nothing comes."""
+
+    def tend(self) -> None:
+        """Called a few times a second, between two writes.
+
+        Raises:
+            StorageError: what was written cannot be stored.
+        """
