@@ -140,7 +140,7 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
             resources.callback(predictor.close)
         accept(options, bundle)
         web = open_web_sinks(options, board, cameras=len(sources), resources=resources)
-        outputs = options.outputs.open(taken=[options.save, options.json], sources=sources, resources=resources)
+        outputs = options.outputs.open(sources=sources, resources=resources)
         sinks = open_sinks(
             sources,
             save=options.save,

@@ -46,13 +46,17 @@ class StandIn:
 
     gives = {cv2.CAP_PROP_FRAME_WIDTH: 1280.0, cv2.CAP_PROP_FRAME_HEIGHT: 720.0, cv2.CAP_PROP_FPS: 30.0}
     opened = True
+    refuses_v4l2 = False
 
     def __init__(self, *arguments) -> None:
         self.arguments, self.asked = arguments, []
         StandIn.newest = self
 
     def isOpened(self) -> bool:
-        return self.opened
+        return self.opened and not (self.refuses_v4l2 and cv2.CAP_V4L2 in self.arguments[1:])
+
+    def getBackendName(self) -> str:
+        return "GSTREAMER"
 
     def set(self, key: int, value: float) -> bool:
         self.asked.append((key, value))
@@ -82,7 +86,7 @@ def test_camera_is_asked_for_format_before_size_and_for_no_queue(stand_in):
     settings = SourceSettings(camera=CameraRequest(size_hw=(720, 1280), fps=30.0, fourcc="MJPG"))
     with open_source("2", settings=settings) as source:
         assert source.read(timeout_s=WAIT_S).image_bgr.shape == (72, 128, 3)
-    assert stand_in.newest.arguments == (2,)
+    assert stand_in.newest.arguments == ((2, cv2.CAP_V4L2) if sys.platform == "linux" else (2,))
     assert stand_in.newest.asked == [
         (cv2.CAP_PROP_BUFFERSIZE, 1),
         (cv2.CAP_PROP_FOURCC, cv2.VideoWriter.fourcc(*"MJPG")),
@@ -102,6 +106,25 @@ def test_what_the_camera_gives_instead_is_a_warning(stand_in, caplog):
         "format YUYV, the camera gives MJPG",
     ):
         assert words in caplog.text
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="V4L2 is Linux's")
+@pytest.mark.parametrize(("text", "camera"), [("0", 0), ("/dev/video3", "/dev/video3")])
+def test_camera_that_v4l2_cannot_open_is_opened_by_another_way_and_that_is_said(
+    stand_in, monkeypatch, caplog, text, camera
+):
+    monkeypatch.setattr(stand_in, "refuses_v4l2", True)
+    with open_source(text) as source:
+        assert source.read(timeout_s=WAIT_S) is not None
+    assert stand_in.newest.arguments == (camera,)
+    assert f"{text}: V4L2 cannot open this camera, GSTREAMER can: its pictures may be old" in caplog.text
+
+
+def test_camera_that_nothing_can_open_is_refused(stand_in, monkeypatch):
+    monkeypatch.setattr(stand_in, "opened", False)
+    with pytest.raises(SourceError, match="no connection to camera 0; check that it is plugged in") as caught:
+        open_source("0")
+    assert caught.value.exit_code == 8
 
 
 def test_camera_without_wishes_is_left_as_it_is(stand_in, caplog):

@@ -163,7 +163,7 @@ def test_without_a_folder_there_is_no_evidence():
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (("--self-test", "--evidence", "e"), "--evidence need a --source"),
+        (("--self-test", "--evidence", "e"), "--evidence: needs a --source"),
         (("--source", "0", "--evidence-pictures", "none"), "--evidence-pictures belongs to --evidence FOLDER"),
     ],
 )
@@ -296,27 +296,45 @@ def _result(frame):
     return Result(frame.frame, frame.glance.prediction, ("red", "blue"))
 
 
-def test_a_reloaded_model_has_evidence_of_its_own_and_late_frames_of_the_old_one_are_left(caplog):
-    opened = {}
+def test_a_reloaded_model_has_evidence_of_its_own_also_when_it_comes_back_and_late_frames_are_left(caplog):
+    opened = []
 
     def open_one(bundle):
         if bundle.manifest_sha256 == "c" * 64:
             raise StorageError("no room")
-        opened[bundle.manifest_sha256[0]] = StubEvidence()
-        return opened[bundle.manifest_sha256[0]]
+        opened.append((bundle.manifest_sha256[0], StubEvidence()))
+        return opened[-1][1]
 
-    sink = EvidenceSink(open_one, bundle_of())
-    for index, sha256 in enumerate(("a", "a", "b", "a", "b", "c", "b", "c")):
-        frame = seen(index=index)
-        frame = replace(frame, glance=replace(frame.glance, bundle=bundle_of(sha256=sha256 * 64)))
-        sink._glances.put(frame.glance)
-        sink.write(_result(frame))
-    sink.close()
-    assert opened["a"].taken == [(0, 0), (0, 1)]
-    assert opened["b"].taken == [(0, 2), (0, 4)]
-    assert opened["a"].closed
-    assert opened["b"].closed
-    assert "none is kept of the reloaded model: no room" in caplog.text
+    bundles = [bundle_of(sha256=sha256 * 64) for sha256 in "abaac"]  # the fourth: loaded again without a change
+    sink = EvidenceSink(open_one, bundles[0])
+    with predictor_of("detector") as predictor:
+        for index, load in enumerate((0, 0, 1, 0, 1, 2, 1, 2, 3, 2, 3, 4, 3, 4)):
+            frame = seen(index=index)
+            sink.watched(predictor, bundles[load]).predict(frame.frame.image_bgr)
+            sink.write(_result(frame))
+        sink.close()
+    taken = [(name, [index for _, index in evidence.taken], evidence.closed) for name, evidence in opened]
+    assert taken == [("a", [0, 1], True), ("b", [2, 4], True), ("a", [5, 7, 8, 9, 10], True)]
+    assert caplog.text.count("none is kept of the reloaded model: no room") == 1
+
+
+def test_a_spare_of_the_running_model_that_is_loaded_during_a_reload_does_not_pass_for_a_newer_one():
+    running, offered = bundle_of(), bundle_of(sha256="b" * 64)
+    opened = []
+
+    def open_one(bundle):
+        opened.append(bundle.manifest_sha256[0])
+        return StubEvidence()
+
+    sink = EvidenceSink(open_one, running)
+    with predictor_of("detector") as predictor:
+        first, new, spare = (sink.watched(predictor, bundle) for bundle in (running, offered, running))
+        for index, session in enumerate((first, spare, new)):
+            frame = seen(index=index)
+            session.predict(frame.frame.image_bgr)
+            sink.write(_result(frame))
+        sink.close()
+    assert opened == ["a", "b"]
 
 
 def test_a_reload_of_the_running_command_is_followed(make_bundle, night, tmp_path):

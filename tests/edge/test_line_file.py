@@ -10,7 +10,8 @@ from cvforge_edge.errors import StorageError
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.sinks.csv_rows import CsvRows
 from cvforge_edge.sinks.jsonl import JsonLines
-from cvforge_edge.sinks.line_file import LineFile, Rotation
+from cvforge_edge.sinks.line_file import LineFile
+from cvforge_edge.sinks.rotation import Rotation
 from edge.test_pipeline import GreyPredictor, SilentCamera
 from edge.web_client import wait_until
 
@@ -100,3 +101,30 @@ def test_the_newest_lines_can_be_read_although_the_camera_gives_nothing_any_more
     finally:
         stop.set()
         thread.join()
+
+
+def test_the_last_lines_reach_the_file_though_no_further_one_comes(tmp_path, monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("cvforge_edge.sinks.line_file.time.monotonic", lambda: now_s)
+    lines = LineFile(str(tmp_path / "out.txt"))
+    lines.write("0000")
+    lines.flush_if_due()
+    assert contents(tmp_path / "out.txt") == []
+    now_s += 0.5
+    lines.flush_if_due()
+    assert contents(tmp_path / "out.txt") == [0]
+    lines.close()
+    lines.flush_if_due()
+
+
+def test_last_lines_that_cannot_be_stored_are_a_storage_error(monkeypatch):
+    now_s = 100.0
+    monkeypatch.setattr("cvforge_edge.sinks.line_file.time.monotonic", lambda: now_s)
+    lines = LineFile("/dev/full")
+    lines.write("0000")
+    now_s += 0.5
+    with pytest.raises(StorageError, match="the first 0 lines are stored") as caught:
+        lines.flush_if_due()
+    assert caught.value.exit_code == 10
+    with pytest.raises(StorageError):
+        lines.close()

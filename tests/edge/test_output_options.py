@@ -125,8 +125,8 @@ def test_webhook_addresses_that_cannot_work_are_refused(address, words):
     ("arguments", "code", "words"),
     [
         (("--csv", "clip.mp4"), 2, "would replace the source"),
-        (("--csv", "a.csv", "--json", "./a.csv"), 2, "also the place of another result"),
-        (("--csv", "-", "--json", "-"), 2, "also the place of another result"),
+        (("--csv", "a.csv", "--json", "./a.csv"), 2, "--csv a.csv: is also the place of --json"),
+        (("--csv", "-", "--json", "-"), 2, "--csv -: is also the place of --json"),
         (("--csv", "missing/a.csv"), 10, "cannot be created"),
         (("--csv", "/dev/full"), 10, "No space left on device"),
         (("--rotate", "1"), 2, "--rotate: needs --json or --csv"),
@@ -140,7 +140,11 @@ def test_webhook_addresses_that_cannot_work_are_refused(address, words):
         (("--queue", "q", "--send-rate", "1"), 2, f"--queue, --send-rate: {ALONE} --mqtt or --webhook"),
         (("--mqtt", "mqtt://cam:secret@host/a"), 2, "CVFORGE_MQTT_PASSWORD"),
         (("--webhook", "@missing"), 2, "--webhook @missing: no such file"),
-        (("--webhook", "http://127.0.0.1:9/", "--queue", "clip.mp4"), 10, "name a folder that may be written to"),
+        (
+            ("--webhook", "http://127.0.0.1:9/", "--queue", "bundle-detector/manifest.json"),
+            10,
+            "name a folder that may be written to",
+        ),
         (("--webhook", "http://127.0.0.1:9/", "--webhook-timeout", "0"), 2, "accepted numbers above 0"),
     ],
 )

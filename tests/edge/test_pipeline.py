@@ -16,6 +16,7 @@ from cvforge_edge.inbox import Inbox
 from cvforge_edge.latency import KEPT_SAMPLES, LatencyRecorder
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.progress import Progress
+from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.types import ClassScores
 
 WAIT_S = 10.0
@@ -97,6 +98,21 @@ def test_every_frame_of_a_file_is_predicted_once_in_order():
     assert (summary.frames, summary.dropped, summary.interrupted) == (50, 0, False)
     assert all(sink.closed for sink in sinks)
     assert list(summary.latency) == ["queue", "wait", "predict", "write", "age"]
+
+
+def test_last_lines_are_in_the_file_while_a_camera_is_silent(tmp_path):
+    stop, path = threading.Event(), tmp_path / "out.jsonl"
+    options = {"sinks": [JsonLines(str(path))], "stop": stop}
+    thread = threading.Thread(target=run_pipeline, args=([SilentCamera([7])], [GreyPredictor()]), kwargs=options)
+    thread.start()
+    try:
+        deadline_s = time.monotonic() + WAIT_S
+        while not path.exists() or not path.read_text().endswith("\n"):
+            assert time.monotonic() < deadline_s, "the lines do not come"
+            time.sleep(0.01)
+    finally:
+        stop.set()
+        thread.join()
 
 
 def test_source_without_frames_gives_an_empty_summary():

@@ -126,7 +126,7 @@ def test_self_test_alone_needs_no_source(make_bundle, tmp_path):
         (("--source", "clip.mp4", "--score-threshold", "nan"), 2, "accepted numbers from 0 to 1"),
         (("--source", "clip.mp4", "--max-frame", "3"), 2, "unrecognized arguments"),
         ((), 2, "nothing to do: give --source"),
-        (("--self-test", "--save", "out.mp4"), 2, "need a --source"),
+        (("--self-test", "--save", "out.mp4"), 2, "--save: needs a --source"),
     ],
 )
 def test_what_cannot_work_ends_with_a_message_and_its_code(

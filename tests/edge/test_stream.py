@@ -65,7 +65,7 @@ def test_what_cannot_be_asked_is_left_to_ffmpeg(address):
 
 
 def test_port_that_is_none_is_told():
-    assert "Port out of range" in unreachable_reason("rtsp://camera:99999/x")
+    assert "port (0 to 65535)" in unreachable_reason("rtsp://camera:99999/x")
 
 
 def test_first_connection_says_why_it_failed_and_how_to_check():

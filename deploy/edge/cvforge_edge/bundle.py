@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import os
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
@@ -14,6 +15,7 @@ from cvforge_edge.file_check import FileCheck
 from cvforge_edge.file_check import file_sha256 as file_sha256
 from cvforge_edge.listed_files import MANIFEST_NAME, RESERVED_NAMES, SIGNATURE_NAME, BundleFile, ModelFile
 from cvforge_edge.manifest_file import files_named, read_manifest_bytes
+from cvforge_edge.private_copy import private_copy
 
 if TYPE_CHECKING:
     from cvforge_edge.manifest import Manifest
@@ -39,6 +41,14 @@ class Bundle:
     def path_of(self, file: ModelFile | BundleFile) -> Path:
         """Where a listed file lies."""
         return self.folder / file.path
+
+    def copy_of(self, model: ModelFile) -> AbstractContextManager[Path]:
+        """While inside, a path of a model that is what the manifest says, whatever happens to the file (`private_copy`).
+
+        Raises:
+            BundleError: the file was altered since the bundle was opened.
+        """
+        return private_copy(self.path_of(model), sha256=model.sha256)
 
 
 def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundle:

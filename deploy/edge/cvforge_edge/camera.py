@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvforge_edge.address_secrets import address_without_secrets, pipeline_without_secrets
 from cvforge_edge.errors import SourceError
 from cvforge_edge.sources.names import GSTREAMER_PREFIX, IMAGE_SUFFIXES, PATTERN_PREFIX, PICAMERA, STREAM_SCHEMES
 from cvforge_edge.sources.settings import SourceSettings
@@ -20,7 +20,6 @@ ACCEPTED = (
     "Accepted: a camera number (0), a camera device (/dev/video0), picamera, a stream (rtsp://host/path; also "
     f"{', '.join(STREAM_SCHEMES[1:])}), gst:PIPELINE, test:, a video file, an image, or a folder of images"
 )
-_SECRET = re.compile(r"(?<=://)([^/@:]*):[^/@]*@")
 
 
 def open_source(text: str, *, name: str | None = None, settings: SourceSettings | None = None) -> Source:
@@ -98,17 +97,19 @@ def source_kind(text: str) -> str:
     if path.is_dir():
         return "folder"
     if not path.exists():
-        raise SourceError(f"{text}: no such file, folder or camera. {ACCEPTED}")
+        raise SourceError(f"{without_password(text)}: no such file, folder or camera. {ACCEPTED}")
     return "image" if path.suffix.lower() in IMAGE_SUFFIXES else "video"
 
 
-def without_password(address: str) -> str:
-    """A stream's address, or a pipeline, that may be logged and saved.
+def without_password(text: str) -> str:
+    """A source's text that may be logged, sent and saved: passwords, tokens and keys are hidden.
 
     >>> without_password("rtsp://admin:secret@10.0.0.7/main")
     'rtsp://admin:***@10.0.0.7/main'
     """
-    return _SECRET.sub(r"\1:***@", address)
+    if text.startswith(GSTREAMER_PREFIX):
+        return GSTREAMER_PREFIX + pipeline_without_secrets(text.removeprefix(GSTREAMER_PREFIX))
+    return address_without_secrets(text)
 
 
 def _begin_pattern(text: str, name: str, settings: SourceSettings) -> Source:

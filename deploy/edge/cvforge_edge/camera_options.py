@@ -5,14 +5,17 @@ from __future__ import annotations
 import argparse
 
 from cvforge_edge.evidence.options import add_evidence_options, evidence_settings
-from cvforge_edge.model_options import add_model_options
+from cvforge_edge.model_options import AUTO, add_model_options
+from cvforge_edge.option_places import check_places
 from cvforge_edge.option_types import count
-from cvforge_edge.output_options import add_output_options, names_output
+from cvforge_edge.output_options import add_output_options
 from cvforge_edge.source_options import add_source_option, add_source_options
 from cvforge_edge.step_options import add_step_options
 from cvforge_edge.supervision import add_supervision_options
 from cvforge_edge.web.options import add_web_options
 
+FOR_SELF_TEST = ("bundle", "self_test", "backend", "precision", "threads", "cpus", "trust", "accepted", "log", "quiet")
+"""What means something to --self-test without a source."""
 DESCRIPTION = "Run a model bundle on a camera, a network stream, a video or images."
 EPILOG = """examples:
   python run_camera.py --bundle bundle --source clip.mp4 --save out.mp4 --json out.jsonl
@@ -37,7 +40,7 @@ out-yard.mp4 (a folder: annotated/door/ and annotated/yard/). One that fails for
 ends with its code when they are through.
 
 Ctrl-C (SIGINT) or SIGTERM ends a run within a second; videos and JSON files are complete then. The lines of --json are
-described at the top of cvforge_edge/sinks/jsonl.py and in README.md.
+described at the top of cvforge_edge/sinks/jsonl.py and in README.md. Pages called docs/... are in the project, not here.
 
 exit codes:
   0 done (a camera stopped by a signal counts as done)     8 camera, stream or video cannot be opened or was lost
@@ -76,17 +79,27 @@ def parse_options(arguments: list[str]) -> argparse.Namespace:
         parser.error("nothing to do: give --source (for instance --source clip.mp4 or --source 0), or --self-test")
     if options.accepted is not None and options.trust is None:
         parser.error("--accepted belongs to --trust: without keys no version is refused")
-    if options.source is None and _names_results(options):
-        parser.error("--save, --json, --show, --web, --csv, --mqtt, --webhook and --evidence need a --source")
+    useless = [] if options.source is not None else _not_for_self_test(parser, options)
+    if useless:
+        parser.error(
+            f"{', '.join(useless)}: {'needs' if len(useless) == 1 else 'need'} a --source; --self-test alone runs no camera"
+        )
+    if options.threads == AUTO and options.sessions is not None:
+        parser.error(
+            "--sessions: --threads auto measures how many are fastest; give a number to --threads, or leave one out"
+        )
     if options.web_token is not None and options.web is None:
         parser.error("--web-token belongs to --web")
+    check_places(options)
     evidence_settings(options)  # refuses options that do not go together
     return options
 
 
-def _names_results(options: argparse.Namespace) -> bool:
-    own = (options.save, options.json, options.show, options.web, options.evidence)
-    return any(value is not None and value is not False for value in own) or names_output(options)
+def _not_for_self_test(parser: argparse.ArgumentParser, options: argparse.Namespace) -> list[str]:
+    """Options that were given and mean nothing to a self-test alone."""
+    given = [name for name, value in vars(options).items() if value != parser.get_default(name)]
+    useless = [f"--{name.replace('_', '-')}" for name in given if name not in FOR_SELF_TEST]
+    return [*useless, *(["--threads auto"] if options.threads == AUTO else [])]
 
 
 def _add_result_options(group: argparse._ArgumentGroup) -> None:

@@ -98,11 +98,12 @@ def arrange(
         from cvforge_edge.predictor import choose_model
 
         model, name = choose_model(bundle, backend=backend, precision=options.precision)
-        measured = fastest_arrangement(
-            lambda threads: open_backend(name, bundle.path_of(model), threads=threads),
-            input_hw=bundle.manifest.preprocess.size_hw,
-            cores=cores,
-        )
+        with bundle.copy_of(model) as path:
+            measured = fastest_arrangement(
+                lambda threads: open_backend(name, path, threads=threads, where=bundle.path_of(model)),
+                input_hw=bundle.manifest.preprocess.size_hw,
+                cores=cores,
+            )
         say(f"threads: {measured}")
         return measured.best
     counts = [source.frame_count for source in sources]
@@ -148,14 +149,15 @@ def open_predictors(
     """
     import numpy as np
 
-    from cvforge_edge.predictor import Predictor
+    from cvforge_edge.backends import open_backend
+    from cvforge_edge.predictor import Predictor, choose_model
 
-    with ExitStack() as on_error:
+    model, name = choose_model(bundle, backend=backend, precision=options.precision)
+    with bundle.copy_of(model) as path, ExitStack() as on_error:
         predictors: list[FramePredictor] = []
         for _ in range(arrangement.sessions):
-            predictor = Predictor.of_bundle(
-                bundle, backend=backend, precision=options.precision, threads=arrangement.threads
-            )
+            loaded = open_backend(name, path, threads=arrangement.threads, where=bundle.path_of(model))
+            predictor = Predictor(loaded, bundle.manifest)
             on_error.callback(predictor.close)
             if warm_up:
                 predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))

@@ -62,21 +62,20 @@ class OutputPlan:
     mqtt: tuple[MqttSettings, OutgoingSpec] | None = None
     webhook: tuple[WebhookSettings, OutgoingSpec] | None = None
 
-    def open(self, *, taken: Sequence[str | None], sources: Sequence[Source], resources: ExitStack) -> list[Sink]:
+    def open(self, *, sources: Sequence[Source], resources: ExitStack) -> list[Sink]:
         """Open the outputs.
 
         Args:
-            taken: places of other results, which --csv may not have.
             sources: which --csv may not replace.
             resources: closes the outputs in the end; closing them earlier does no harm.
 
         Raises:
             BackendError: paho-mqtt is not installed.
             StorageError: a file or a queue cannot be created.
-            UsageError: --csv names a source or another result, or another process uses a queue.
+            UsageError: --csv names a source, or another process uses a queue.
         """
         sinks: list[Sink] = []
-        self._check_csv(taken, sources)
+        self._check_csv(sources)
         if self.mqtt is not None:  # first, since a file that is there already would be replaced
             from cvforge_edge.sinks.mqtt import Mqtt
 
@@ -94,12 +93,8 @@ class OutputPlan:
             resources.callback(sinks[-1].close)
         return sinks
 
-    def _check_csv(self, taken: Sequence[str | None], sources: Sequence[Source]) -> None:
-        if self.csv is None:
-            return
-        if self.csv in taken or _place(self.csv) in [_place(other) for other in taken if other is not None]:
-            raise UsageError(f"--csv {self.csv}: is also the place of another result; give each its own")
-        if _place(self.csv) in [_place(source.name) for source in sources if not source.live]:
+    def _check_csv(self, sources: Sequence[Source]) -> None:
+        if self.csv is not None and _place(self.csv) in [_place(source.name) for source in sources if not source.live]:
             raise UsageError(f"--csv {self.csv}: would replace the source; write to another file")
 
 
@@ -160,11 +155,6 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         f"MB that may wait of results, and of events; beyond, the oldest are dropped (default: {DEFAULT_QUEUE_MB})"
     )
     send("--queue-limit", type=count, metavar="MB", help=limit_help)
-
-
-def names_output(options: argparse.Namespace) -> bool:
-    """Whether results are to go anywhere by these options."""
-    return any(value is not None for value in (options.csv, options.mqtt, options.webhook))
 
 
 def plan_outputs(options: argparse.Namespace) -> OutputPlan:

@@ -95,7 +95,18 @@ class Predictor:
     ) -> Predictor:
         """Load a model of a bundle that is open already; otherwise as `from_bundle`."""
         model, name = choose_model(bundle, backend=backend, precision=precision, batch=batch)
-        return cls(open_backend(name, bundle.path_of(model), threads=threads), bundle.manifest)
+        return cls.of_model(bundle, model, backend=name, threads=threads)
+
+    @classmethod
+    def of_model(cls, bundle: Bundle, model: ModelFile, *, backend: str, threads: int = 1) -> Predictor:
+        """Load one file of a bundle.
+
+        Raises:
+            BundleError: the file was altered since the bundle was opened.
+            BackendError: the runtime is not installed, or it cannot load the model.
+        """
+        with bundle.copy_of(model) as path:
+            return cls(open_backend(backend, path, threads=threads, where=bundle.path_of(model)), bundle.manifest)
 
     def predict(self, image_bgr: npt.NDArray[np.uint8]) -> Prediction:
         """What the model says about one image, (h, w, 3) uint8 BGR, in pixels of that image.

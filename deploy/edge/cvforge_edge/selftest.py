@@ -171,7 +171,9 @@ def _replay(
     """Errors of all raw outputs, and what is out of tolerance."""
     errors: list[OutputError] = []
     problems: list[str] = []
-    with Predictor(open_backend(backend, bundle.path_of(model), threads=threads), bundle.manifest) as predictor:
+    with bundle.copy_of(model) as path:
+        loaded = open_backend(backend, path, threads=threads, where=bundle.path_of(model))
+    with Predictor(loaded, bundle.manifest) as predictor:
         for number, item in enumerate(golden.items):
             try:
                 new_errors, new_problems = _replay_item(predictor, item, tolerance, number=number)

@@ -22,6 +22,7 @@ class OnnxRuntimeBackend:
 
     Args:
         path: the model file.
+        where: what messages call it.
         threads: processor threads for one inference.
         allow_spinning: threads wait busily between operators; faster alone, slower beside neighbours.
         provider: name of an execution provider that must take the model, and the package that brings it; what it cannot
@@ -36,11 +37,12 @@ class OnnxRuntimeBackend:
         self,
         path: Path | str,
         *,
+        where: str,
         threads: int,
         allow_spinning: bool = False,
         provider: tuple[str, str] | None = None,
     ) -> None:
-        self._path = str(path)
+        self._where = where
         try:
             import onnxruntime
         except ImportError as error:
@@ -55,13 +57,13 @@ class OnnxRuntimeBackend:
         options.log_severity_level = LOG_ERRORS_ONLY
         options.add_session_config_entry("session.intra_op.allow_spinning", "1" if allow_spinning else "0")
         try:
-            self._session: Any = onnxruntime.InferenceSession(self._path, sess_options=options, providers=providers)
+            self._session: Any = onnxruntime.InferenceSession(str(path), sess_options=options, providers=providers)
         except Exception as error:  # its own errors share no base class
-            raise BackendError(f"{self._path}: onnxruntime cannot load this model: {error}") from None
+            raise BackendError(f"{self._where}: onnxruntime cannot load this model: {error}") from None
         started = self._session.get_providers()
         if provider is not None and provider[0] not in started:  # the runtime goes on without it and says nothing
             raise BackendError(
-                f"{self._path}: {provider[0]} cannot start here (found {', '.join(started)}): its driver or libraries are "
+                f"{self._where}: {provider[0]} cannot start here (found {', '.join(started)}): its driver or libraries are "
                 "missing; see the runtime's own messages above, or choose --backend onnxruntime"
             )
         self._input_name, self._input_shape = self._check_input()
@@ -73,12 +75,12 @@ class OnnxRuntimeBackend:
         images = image_u8.shape[0] if image_u8.ndim and not self._takes_one else 1
         if image_u8.shape != (images, *self._input_shape[1:]) or images < 1 or image_u8.dtype != np.uint8:
             raise BackendError(
-                f"{self._path}: found an input {image_u8.shape} {image_u8.dtype}, expected {self._input_shape} uint8"
+                f"{self._where}: found an input {image_u8.shape} {image_u8.dtype}, expected {self._input_shape} uint8"
             )
         try:
             outputs = self._session.run(self._output_names, {self._input_name: image_u8})
         except Exception as error:  # its own errors share no base class
-            raise InferenceError(f"{self._path}: inference failed: {error}") from None
+            raise InferenceError(f"{self._where}: inference failed: {error}") from None
         return dict(zip(self._output_names, outputs, strict=True))
 
     def close(self) -> None:
@@ -93,7 +95,7 @@ class OnnxRuntimeBackend:
         fits = len(sides) == 3 and sides[2] == 3 and all(isinstance(side, int) for side in sides)
         fits = fits and (shape[0] == 1 or isinstance(shape[0], str))  # a name: any number of images
         if len(inputs) != 1 or inputs[0].type != "tensor(uint8)" or not fits:
-            raise BackendError(f"{self._path}: found inputs {found}, expected one (1, height, width, 3) uint8")
+            raise BackendError(f"{self._where}: found inputs {found}, expected one (1, height, width, 3) uint8")
         return inputs[0].name, shape
 
 

@@ -86,7 +86,9 @@ BUILTIN_SUFFIX = "-builtin"
 """Ending of the backends that run the interpreter's own kernels instead of XNNPACK's."""
 
 
-def open_backend(name: str, path: Path | str, *, threads: int = 1, allow_spinning: bool = False) -> Backend:
+def open_backend(
+    name: str, path: Path | str, *, threads: int = 1, allow_spinning: bool = False, where: Path | str | None = None
+) -> Backend:
     """Load a model file.
 
     Args:
@@ -94,6 +96,7 @@ def open_backend(name: str, path: Path | str, *, threads: int = 1, allow_spinnin
         path: the model file.
         threads: processor threads for one inference, at least 1.
         allow_spinning: onnxruntime only: threads wait busily between operators; faster alone, slower beside neighbours.
+        where: what messages call the model file; None for its path.
 
     Raises:
         BackendError: the name is unknown, the runtime is not installed, or it cannot load the model.
@@ -102,22 +105,23 @@ def open_backend(name: str, path: Path | str, *, threads: int = 1, allow_spinnin
         raise BackendError(f"backend: found {name!r}, accepted {', '.join(BACKENDS)}")
     if isinstance(threads, bool) or not isinstance(threads, int) or threads < 1:
         raise BackendError(f"threads: found {threads!r}, accepted whole numbers of at least 1")
-    entry = BACKENDS[name]
+    entry, where = BACKENDS[name], str(where or path)
     if allow_spinning and entry.format != "onnx":
         raise BackendError(f"allow_spinning: an option of onnxruntime only; backend {name!r} has no such threads")
     if not is_installed(name):
         raise BackendError(f"backend {name!r}: its runtime is not installed; {_install_line([name])}")
     if not Path(path).is_file():
-        raise BackendError(f"{path}: no such model file")
+        raise BackendError(f"{where}: no such model file")
     if entry.format == "onnx":
         from cvforge_edge.backends.onnx_runtime import OnnxRuntimeBackend
 
         provider = (entry.provider, entry.requirement) if entry.provider else None
-        return OnnxRuntimeBackend(path, threads=threads, allow_spinning=allow_spinning, provider=provider)
+        return OnnxRuntimeBackend(path, where=where, threads=threads, allow_spinning=allow_spinning, provider=provider)
     from cvforge_edge.backends.tflite import TfliteBackend
 
     return TfliteBackend(
         path,
+        where=where,
         runtime=entry.runtime,
         threads=threads,
         builtin_kernels=name.endswith(BUILTIN_SUFFIX),

@@ -20,6 +20,7 @@ class TfliteBackend:
 
     Args:
         path: the model file.
+        where: what messages call it.
         runtime: `ai_edge_litert` or `tflite_runtime`.
         threads: processor threads for one inference.
         builtin_kernels: run the interpreter's own kernels instead of XNNPACK's: slower, and right on processors where
@@ -35,12 +36,13 @@ class TfliteBackend:
         self,
         path: Path | str,
         *,
+        where: str,
         runtime: str,
         threads: int,
         builtin_kernels: bool = False,
         delegate: str | None = None,
     ) -> None:
-        self._path = str(path)
+        self._where = where
         module = _import_interpreter(runtime)
         kernels = (
             module.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES if builtin_kernels else module.OpResolverType.AUTO
@@ -48,7 +50,7 @@ class TfliteBackend:
         delegates = [] if delegate is None else [_load_delegate(module, delegate)]
         try:
             self._interpreter: Any = module.Interpreter(
-                model_path=self._path,
+                model_path=str(path),
                 num_threads=threads,
                 experimental_op_resolver_type=kernels,
                 experimental_delegates=delegates,
@@ -56,20 +58,20 @@ class TfliteBackend:
             self._interpreter.allocate_tensors()
             self._output_indices = _output_indices(self._interpreter)
         except (RuntimeError, ValueError) as error:
-            raise BackendError(f"{self._path}: {runtime} cannot load this model: {error}") from None
+            raise BackendError(f"{self._where}: {runtime} cannot load this model: {error}") from None
         self._input_index, self._input_shape = self._check_input()
 
     def run(self, image_u8: npt.NDArray[np.uint8]) -> dict[str, npt.NDArray[Any]]:
         """Outputs by tensor name, with the batch axis, for an input (1, h, w, 3) uint8."""
         if image_u8.shape != self._input_shape or image_u8.dtype != np.uint8:
             raise BackendError(
-                f"{self._path}: found an input {image_u8.shape} {image_u8.dtype}, expected {self._input_shape} uint8"
+                f"{self._where}: found an input {image_u8.shape} {image_u8.dtype}, expected {self._input_shape} uint8"
             )
         self._interpreter.set_tensor(self._input_index, image_u8)
         try:
             self._interpreter.invoke()
         except RuntimeError as error:
-            raise InferenceError(f"{self._path}: inference failed: {error}") from None
+            raise InferenceError(f"{self._where}: inference failed: {error}") from None
         # get_tensor copies (0.5 ms for 4 MB): a view would change under the caller at the next frame.
         return {name: self._interpreter.get_tensor(index) for name, index in self._output_indices.items()}
 
@@ -82,7 +84,7 @@ class TfliteBackend:
         found = ", ".join(f"{one['name']} {tuple(map(int, one['shape']))} {np.dtype(one['dtype'])}" for one in inputs)
         shape = tuple(map(int, inputs[0]["shape"])) if inputs else ()
         if len(inputs) != 1 or inputs[0]["dtype"] != np.uint8 or len(shape) != 4 or shape[0] != 1 or shape[3] != 3:
-            raise BackendError(f"{self._path}: found inputs {found}, expected one (1, height, width, 3) uint8")
+            raise BackendError(f"{self._where}: found inputs {found}, expected one (1, height, width, 3) uint8")
         return inputs[0]["index"], shape
 
 

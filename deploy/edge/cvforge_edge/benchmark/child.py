@@ -126,14 +126,13 @@ def peak_memory_bytes() -> int:
 
 
 def _open(bundle: Bundle, task: ChildTask, *, threads: int) -> Predictor:
-    from cvforge_edge.backends import open_backend
     from cvforge_edge.errors import BundleError
     from cvforge_edge.predictor import Predictor
 
     models = [model for model in bundle.manifest.models if model.path == task.model]
     if not models:
         raise BundleError(f"{bundle.folder}: has no model {task.model}")
-    return Predictor(open_backend(task.backend, bundle.path_of(models[0]), threads=threads), bundle.manifest)
+    return Predictor.of_model(bundle, models[0], backend=task.backend, threads=threads)
 
 
 def _step(predictor: Predictor, image_bgr: npt.NDArray[np.uint8], *, threads: int) -> StepTimes:

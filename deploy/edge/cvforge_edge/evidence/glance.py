@@ -40,6 +40,7 @@ class Glance:
         spec: kind and thresholds of the run.
         bundle: of the model; its reference statistics were made with its own thresholds.
         prediction: with `spec`, in pixels of `image_bgr`.
+        load: number of the load that the model came with; higher ones came later, also of a bundle that ran before.
     """
 
     image_bgr: ImageU8
@@ -48,6 +49,7 @@ class Glance:
     spec: PostprocessSpec
     bundle: Bundle
     prediction: Prediction
+    load: int = 0
 
     @cached_property
     def usual_prediction(self) -> Prediction:
@@ -110,10 +112,11 @@ class WatchedPredictor:
         predictor: a session of the model.
         bundle: that the model is of.
         glances: where they are kept.
+        load: see `Glance`.
     """
 
-    def __init__(self, predictor: Predictor, *, bundle: Bundle, glances: Glances) -> None:
-        self._predictor, self._bundle, self._glances = predictor, bundle, glances
+    def __init__(self, predictor: Predictor, *, bundle: Bundle, glances: Glances, load: int = 0) -> None:
+        self._predictor, self._bundle, self._glances, self._load = predictor, bundle, glances, load
 
     @property
     def manifest(self) -> Manifest:
@@ -128,7 +131,7 @@ class WatchedPredictor:
     def predict(self, image_bgr: ImageU8) -> Prediction:
         """As `Predictor.predict`."""
         answer, spec = self._predictor.answer(image_bgr), self.manifest.postprocess
-        glance = Glance(image_bgr, answer.outputs, answer.geometry, spec, self._bundle, answer.prediction)
+        glance = Glance(image_bgr, answer.outputs, answer.geometry, spec, self._bundle, answer.prediction, self._load)
         self._glances.put(glance)
         return answer.prediction
 

@@ -8,6 +8,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from weakref import WeakValueDictionary
 
 from cvforge_edge.bundle import Bundle
 from cvforge_edge.errors import EdgeError
@@ -45,7 +46,10 @@ class EvidenceSink:
     def __init__(self, open_evidence: Callable[[Bundle], Evidence], bundle: Bundle) -> None:
         self._open_evidence = open_evidence
         self._evidence: Evidence | None = open_evidence(bundle)
-        self._models = [bundle.manifest_sha256]
+        self._load, self._manifest_sha256 = 0, bundle.manifest_sha256
+        # A bundle may come back, as another object; a spare session has that of the running ones.
+        self._bundles = WeakValueDictionary({self._load: bundle})
+        self._next_load = 1
         self._glances = Glances()
         self._news = threading.Condition()
         self._waiting: deque[Seen] = deque()
@@ -58,7 +62,7 @@ class EvidenceSink:
 
     def watched(self, predictor: Predictor, bundle: Bundle) -> WatchedPredictor:
         """The same session of a model, whose raw outputs are seen from now on; closing it closes the session."""
-        return WatchedPredictor(predictor, bundle=bundle, glances=self._glances)
+        return WatchedPredictor(predictor, bundle=bundle, glances=self._glances, load=self._load_of(bundle))
 
     def step(self, camera: int) -> DriftEvents:
         """A step for the results of one source that adds the drifts that begin and end."""
@@ -131,18 +135,29 @@ class EvidenceSink:
             self._evidence.close()
             self._publish([])
 
+    def _load_of(self, bundle: Bundle) -> int:
+        with self._news:
+            for load, known in self._bundles.items():
+                if known is bundle:
+                    return load
+            load, self._next_load = self._next_load, self._next_load + 1
+            self._bundles[load] = bundle
+            return load
+
     def _take(self, seen: Seen) -> None:
-        bundle = seen.glance.bundle
-        if bundle.manifest_sha256 not in self._models:
-            self._go_over(bundle)
+        bundle, load = seen.glance.bundle, seen.glance.load
+        if load > self._load:
+            self._load = load
+            if bundle.manifest_sha256 != self._manifest_sha256:
+                self._go_over(bundle)
         # Frames of the model before may still come, from a session that is slower than others.
-        if self._evidence is not None and bundle.manifest_sha256 == self._models[-1]:
+        if self._evidence is not None and bundle.manifest_sha256 == self._manifest_sha256:
             self._evidence.take(seen)
 
     def _go_over(self, bundle: Bundle) -> None:
         if self._evidence is not None:
             self._evidence.close()
-        self._models.append(bundle.manifest_sha256)
+        self._manifest_sha256 = bundle.manifest_sha256
         try:
             self._evidence = self._open_evidence(bundle)
         except EdgeError as error:

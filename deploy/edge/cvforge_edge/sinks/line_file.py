@@ -82,7 +82,7 @@ class LineFile:
         Raises:
             StorageError: they cannot be stored.
         """
-        if self._stored == self._count or time.monotonic() - self._flushed_s < FLUSH_EVERY_S:
+        if self._closed or self._stored == self._count or time.monotonic() - self._flushed_s < FLUSH_EVERY_S:
             return
         try:
             self._file.flush()

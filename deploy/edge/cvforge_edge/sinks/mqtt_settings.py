@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from cvforge_edge.address_secrets import address_without_secrets
 from cvforge_edge.errors import UsageError
 
 PASSWORD = "CVFORGE_MQTT_PASSWORD"
@@ -68,26 +69,27 @@ def mqtt_settings(
     try:
         parts = urlsplit(address)
         port = parts.port or PORTS.get(parts.scheme, 0)
-    except ValueError as error:
-        raise UsageError(f"--mqtt: {error}; {ACCEPTED}") from None
+    except ValueError:  # its text may hold a part of a password
+        raise UsageError(f"--mqtt: no host and port (0 to 65535) can be read from the address; {ACCEPTED}") from None
     if parts.password is not None:
         raise UsageError(
             f"--mqtt: the address holds a password, which every user of this machine could read; put it into the "
             f"environment variable {PASSWORD}, or its file into {PASSWORD}_FILE"
         )
+    shown = address_without_secrets(address)
     if parts.scheme not in PORTS or not parts.hostname or parts.query:
-        raise UsageError(f"--mqtt {address}: {ACCEPTED}")
+        raise UsageError(f"--mqtt {shown}: {ACCEPTED}")
     if password is not None and not parts.username:
         raise UsageError(
-            f"--mqtt {address}: {PASSWORD} is set, but the address names no user; write mqtt://user@host/topic"
+            f"--mqtt {shown}: {PASSWORD} is set, but the address names no user; write mqtt://user@host/topic"
         )
     if ca_file is not None and parts.scheme != "mqtts":
-        raise UsageError(f"--mqtt-ca {ca_file}: only mqtts:// addresses use TLS, found {address}")
+        raise UsageError(f"--mqtt-ca {ca_file}: only mqtts:// addresses use TLS, found {shown}")
     topic = unquote(parts.path.removeprefix("/")) + ("#" if "#" in address else "")
     return MqttSettings(
         host=parts.hostname,
         port=port,
-        topic=_checked_topic(topic, address),
+        topic=_checked_topic(topic, shown),
         user=None if not parts.username else unquote(parts.username),
         password=password,
         tls=tls_context(ca_file, option="--mqtt-ca") if parts.scheme == "mqtts" else None,

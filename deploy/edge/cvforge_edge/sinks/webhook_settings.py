@@ -61,8 +61,8 @@ def webhook_settings(
     try:
         parts = urlsplit(address)
         port = parts.port or PORTS.get(parts.scheme, 0)
-    except ValueError as error:
-        raise UsageError(f"--webhook: {error}; {ACCEPTED}") from None
+    except ValueError:  # its text may hold a part of a password
+        raise UsageError(f"--webhook: no host and port (0 to 65535) can be read from the address; {ACCEPTED}") from None
     if parts.username is not None:
         raise UsageError(
             f"--webhook: the address holds a user or password, which every user of this machine could read; put a token "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 
 import cv2
 
@@ -23,9 +24,8 @@ def device_opener(text: str, *, name: str, request: CameraRequest) -> OpenCaptur
     """
 
     def open_device() -> Capture:
-        capture = cv2.VideoCapture(int(text)) if text.isdecimal() else cv2.VideoCapture(text)
-        if not capture.isOpened():
-            capture.release()
+        capture = _open(int(text) if text.isdecimal() else text, name=name)
+        if capture is None:
             raise SourceError(
                 f"{name}: no connection to camera {text}; check that it is plugged in (ls /dev/video*), that no other "
                 "program uses it, and that this user may (group 'video')"
@@ -34,6 +34,27 @@ def device_opener(text: str, *, name: str, request: CameraRequest) -> OpenCaptur
         return capture
 
     return open_device
+
+
+def _open(camera: int | str, *, name: str) -> cv2.VideoCapture | None:
+    """By way of V4L2, since an OpenCV with GStreamer would take that first, which heeds neither format nor queue length."""
+    if sys.platform == "linux" and cv2.videoio_registry.hasBackend(cv2.CAP_V4L2):
+        capture = cv2.VideoCapture(camera, cv2.CAP_V4L2)
+        if capture.isOpened():
+            return capture
+        capture.release()
+    capture = cv2.VideoCapture(camera)
+    if not capture.isOpened():
+        capture.release()
+        return None
+    if sys.platform == "linux":
+        logger.warning(
+            "%s: V4L2 cannot open this camera, %s can: its pictures may be old, and --camera-size, --camera-fps and "
+            "--camera-format may have no effect",
+            name,
+            capture.getBackendName(),
+        )
+    return capture
 
 
 def _ask(capture: cv2.VideoCapture, request: CameraRequest, *, name: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import cv2
 
+from cvforge_edge.address_secrets import pipeline_without_secrets
 from cvforge_edge.errors import SourceError
 from cvforge_edge.sources.capture import Capture, OpenCapture
 
@@ -38,7 +39,7 @@ def gstreamer_opener(text: str, *, name: str) -> OpenCapture:
             capture.release()
             raise SourceError(
                 f"{name}: GStreamer cannot start this pipeline; try it without OpenCV: gst-launch-1.0 "
-                f"{text.strip()} ! fakesink"
+                f"{pipeline_without_secrets(text.strip())} ! fakesink"
             )
         return capture
 

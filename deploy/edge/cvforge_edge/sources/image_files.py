@@ -85,4 +85,4 @@ def list_images(folder: Path) -> list[Path]:
 
 
 def _natural_key(path: Path) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in _NUMBERS.split(path.name)]
+    return [(int(part), "") if part.isdecimal() else (-1, part) for part in _NUMBERS.split(path.name)]

@@ -8,6 +8,7 @@ from urllib.parse import urlsplit
 ANSWER_WITHIN_S = 1.5
 """Long enough for one lost packet: a connection is asked for again after a second."""
 PORTS = {"rtsp": 554, "rtsps": 322, "http": 80, "https": 443, "rtmp": 1935}
+ENCODING_ADVICE = "in a user or password write / as %2F, ? as %3F, # as %23, @ as %40, : as %3A"
 RTSP_QUESTION = "OPTIONS {address} RTSP/1.0\r\nCSeq: 1\r\nUser-Agent: CVForge\r\n\r\n"
 
 
@@ -21,14 +22,14 @@ def unreachable_reason(address: str, *, timeout_s: float = ANSWER_WITHIN_S) -> s
         address: of the stream; a user and password in it are not sent.
         timeout_s: for the connection, and again for the answer.
     """
-    parts = urlsplit(address)
-    scheme = parts.scheme.lower()
-    if scheme not in PORTS or not parts.hostname:
-        return None
     try:
+        parts = urlsplit(address)
+        scheme = parts.scheme.lower()
+        if scheme not in PORTS or not parts.hostname:
+            return None
         port = parts.port or PORTS[scheme]
-    except ValueError as error:
-        return str(error)
+    except ValueError:  # its text may hold a part of the password
+        return f"no host and port (0 to 65535) can be read from the address; {ENCODING_ADVICE}"
     where = f"[{parts.hostname}]:{port}" if ":" in parts.hostname else f"{parts.hostname}:{port}"
     try:
         with socket.create_connection((parts.hostname, port), timeout=timeout_s) as connection:
