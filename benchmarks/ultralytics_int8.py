@@ -19,20 +19,21 @@ from typing import Any
 
 os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")  # before ultralytics is imported
 
-import torch  # noqa: E402
-from torch import nn  # noqa: E402
-from ultralytics import YOLO  # noqa: E402
+import torch
+from torch import nn
+from ultralytics import YOLO
 
-from cvforge.commands.import_options import size  # noqa: E402
-from cvforge.config.schema import ExportSection  # noqa: E402
-from cvforge.data.unlabelled import UnlabelledImages  # noqa: E402
-from cvforge.export.bundle import write_bundle  # noqa: E402
-from cvforge.export.plan import ExportPlan  # noqa: E402
-from cvforge.export.source import network_source  # noqa: E402
-from cvforge.export.verify import Scoring  # noqa: E402
-from cvforge_edge.postprocess import PostprocessSpec  # noqa: E402
-from cvforge_edge.preprocess import PreprocessSpec  # noqa: E402
-from cvforge_edge.types import Task  # noqa: E402
+from cvforge.commands.import_options import size
+from cvforge.commands.terminal import stage_bars
+from cvforge.config.schema import ExportSection
+from cvforge.data.unlabelled import UnlabelledImages
+from cvforge.export.bundle import write_bundle
+from cvforge.export.plan import ExportPlan
+from cvforge.export.source import network_source
+from cvforge.export.verify import Scoring
+from cvforge_edge.postprocess import PostprocessSpec
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.types import Task
 
 CLASSES = 80
 NAME = "yolo11n"
@@ -84,7 +85,7 @@ def write_ours(dataset: UnlabelledImages, weights: Path, target: Path, *, spec: 
     net = YOLO(weights).model.float().fuse().eval()
     net.model[-1].export = True
     calibration = [spec.apply(dataset[index].image_bgr)[0] for index in range(len(dataset))]
-    limits = ExportSection()
+    section = ExportSection()
     plan = ExportPlan(
         name=NAME,
         task=Task.DETECTION,
@@ -93,9 +94,9 @@ def write_ours(dataset: UnlabelledImages, weights: Path, target: Path, *, spec: 
         postprocess=PostprocessSpec("detection_nms", 0.25, 0.7, 300),
         formats=("tflite",),
         precisions=("fp32", "int8"),
-        metric_budget=limits.metric_budget,
-        tensor_tolerance={"fp32": 1e-3, "int8": 1.0},  # what random weights answer means nothing
-        tensor_peak={"fp32": 1e-2, "int8": 10.0},
+        metric_budget=section.metric_budget,
+        tensor_tolerance={**section.tensor_tolerance, "int8": 1.0},  # what random weights answer means nothing
+        tensor_peak={**section.tensor_peak, "int8": 10.0},
         golden_images=4,
         split="images without truth",
         data_fingerprint=dataset.fingerprint(),
@@ -104,15 +105,11 @@ def write_ours(dataset: UnlabelledImages, weights: Path, target: Path, *, spec: 
     contract = Contract(net)
     contract.predict(torch.zeros((1, *spec.size_hw, 3), dtype=torch.uint8))  # places of cells become constants
     scoring = Scoring(dataset, None, plan.postprocess)
-    write_bundle(
-        network_source(contract),
-        scoring,
-        plan,
-        target=target,
-        replace_existing=True,
-        stages=lambda text: print(text, flush=True),
-        calibration=calibration,
-    )
+    source = network_source(contract)
+    with stage_bars() as stages:
+        write_bundle(
+            source, scoring, plan, target=target, replace_existing=True, stages=stages, calibration=calibration
+        )
 
 
 def main() -> int:
