@@ -17,11 +17,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-os.environ.update(YOLO_AUTOINSTALL="false", YOLO_OFFLINE="true")  # before ultralytics is imported
-
 import torch
 from torch import nn
-from ultralytics import YOLO
 
 from cvforge.commands.import_options import size
 from cvforge.commands.terminal import stage_bars
@@ -35,6 +32,8 @@ from cvforge_edge.postprocess import PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.types import Task
 
+QUIET = {"YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+"""Environment of Ultralytics: it installs and asks nothing."""
 CLASSES = 80
 NAME = "yolo11n"
 BATCH = 26
@@ -57,6 +56,8 @@ class Contract(nn.Module):
 
 def random_network(inputs: torch.Tensor) -> Any:
     """A YOLO11n of seed 0 whose batch norms know images (n, 3, h, w) in [0, 1]."""
+    from ultralytics import YOLO
+
     torch.manual_seed(0)
     model = YOLO(f"{NAME}.yaml", task="detect")
     norms = [module for module in model.model.modules() if isinstance(module, nn.BatchNorm2d)]
@@ -72,6 +73,8 @@ def random_network(inputs: torch.Tensor) -> Any:
 
 def write_theirs(images: Path, weights: Path, size_hw: tuple[int, int]) -> Path:
     """The file of its own exporter, beside the weights."""
+    from ultralytics import YOLO
+
     names = ", ".join(f"{number}: class{number}" for number in range(CLASSES))
     data = weights.with_name("data.yaml")
     folder = images.resolve()
@@ -82,6 +85,8 @@ def write_theirs(images: Path, weights: Path, size_hw: tuple[int, int]) -> Path:
 
 def write_ours(dataset: UnlabelledImages, weights: Path, target: Path, *, spec: PreprocessSpec) -> None:
     """The bundle."""
+    from ultralytics import YOLO
+
     net = YOLO(weights).model.float().fuse().eval()
     net.model[-1].export = True
     calibration = [spec.apply(dataset[index].image_bgr)[0] for index in range(len(dataset))]
@@ -114,11 +119,8 @@ def write_ours(dataset: UnlabelledImages, weights: Path, target: Path, *, spec: 
 
 def main() -> int:
     """Write both."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="about a hundred photos")
-    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER")
-    parser.add_argument("--size", type=size, default=(320, 320), metavar="H,W", help="(default 320,320)")
-    options = parser.parse_args()
+    options = _parser().parse_args()
+    os.environ.update(QUIET)
     options.output.mkdir(parents=True, exist_ok=True)
     dataset, spec = UnlabelledImages(options.images), PreprocessSpec(options.size)
     prepared = [torch.from_numpy(spec.apply(dataset[index].image_bgr)[0]) for index in range(len(dataset))]
@@ -128,6 +130,14 @@ def main() -> int:
     print(write_theirs(options.images, weights, options.size))
     write_ours(dataset, weights, options.output / "bundle", spec=spec)
     return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--images", required=True, type=Path, metavar="FOLDER", help="about a hundred photos")
+    parser.add_argument("--output", required=True, type=Path, metavar="FOLDER")
+    parser.add_argument("--size", type=size, default=(320, 320), metavar="H,W", help="(default 320,320)")
+    return parser
 
 
 if __name__ == "__main__":
