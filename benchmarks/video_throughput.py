@@ -1,8 +1,10 @@
-"""Frames a second of the camera runtime on a video, beside bare inference, a hand-written loop, and Ultralytics.
+r"""Frames a second of the camera runtime on a video, beside bare inference, a hand-written loop, and Ultralytics.
 
     python benchmarks/video_throughput.py --bundle bundles/yolo --video people.mp4
-    python benchmarks/video_throughput.py --bundle bundles/yolo --video people.mp4 --ultralytics VENV/bin/python --onnx yolo.onnx
-    python benchmarks/video_throughput.py --bundle bundles/yolo_192x320 --video people.mp4 --rounds 7
+    python benchmarks/video_throughput.py --bundle bundles/yolo --video people.mp4 --ultralytics VENV/bin/python \
+        --ultralytics-model yolo.onnx
+    python benchmarks/video_throughput.py --bundle int8/bundle --backend litert --precision int8 --video people.mp4 \
+        --ultralytics VENV/bin/python --ultralytics-model int8/yolo11n_int8.tflite
 
 Contenders take turns, each in a process of its own, for some rounds; what counts are ratios within one round.
 
@@ -11,10 +13,11 @@ Contenders take turns, each in a process of its own, for some rounds; what count
   pipeline   `deploy/edge` as `run_camera.py` runs it, with the arrangement that `--threads auto` finds
   one        the same with one session of as many threads as there are cores
   loop       a hand-written loop on one session: OpenCV reads, letterbox, run, numpy suppression
-  ultralytics  `YOLO(onnx).predict(video, stream=True)` at the size of the file, in the given interpreter; never a dependency
+  ultralytics  `YOLO(file).predict(video, stream=True)` at the size of the bundle, in the given interpreter; never a dependency
 
-The bundle and the ONNX file of Ultralytics must be the same network (`tools/export.py import --kind ultralytics`). The video
-is read from the start until `--frames` frames are done. Start-up and the first ten frames are not counted.
+The bundle and the file of Ultralytics must be the same network: `tools/export.py import --kind ultralytics` makes a bundle of
+its ONNX file, `benchmarks/ultralytics_int8.py` an int8 bundle and its int8 TFLite file of one network. The video is read from
+the start until `--frames` frames are done. Start-up and the first ten frames are not counted.
 """
 
 from __future__ import annotations
@@ -218,8 +221,8 @@ def suppress(boxes: Any, threshold: float) -> list[int]:
 ULTRALYTICS_CODE = """
 import json, sys, time
 from ultralytics import YOLO
-video, onnx, size, frames, warm_up = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
-model, count = YOLO(onnx, task="detect"), 0
+video, file, size, frames, warm_up = sys.argv[1], sys.argv[2], json.loads(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+model, count = YOLO(file, task="detect"), 0
 while count < frames:
     for _ in model.predict(video, stream=True, imgsz=size, verbose=False, save=False):
         count += 1
@@ -254,11 +257,12 @@ def start(options: argparse.Namespace, contender: str, size: tuple[int, int]) ->
         RuntimeError: it fails.
     """
     if contender == ULTRALYTICS:
-        words = [options.video, options.onnx, json.dumps(size), options.frames, WARM_UP]
+        words = [options.video, options.ultralytics_model, json.dumps(size), options.frames, WARM_UP]
         command = [str(options.ultralytics), "-c", ULTRALYTICS_CODE, *map(str, words)]
     else:
         command = [sys.executable, __file__, *sys.argv[1:], "--child", contender]
-    ended = subprocess.run(command, capture_output=True, text=True, timeout=1800)
+    environment = {**os.environ, "YOLO_AUTOINSTALL": "false", "YOLO_OFFLINE": "true"}
+    ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=1800)
     if ended.returncode != 0:
         raise RuntimeError(f"{contender} ended with code {ended.returncode}: {ended.stderr[-2000:]}")
     return Run(**json.loads(ended.stdout.strip().splitlines()[-1]))
@@ -288,10 +292,13 @@ def report(rounds: list[dict[str, Run]]) -> str:
 
 def main() -> int:
     """Let the contenders take turns and print the table."""
-    options = _parser().parse_args()
+    parser = _parser()
+    options = parser.parse_args()
     if options.child:
         print(json.dumps(vars(child(options))))
         return 0
+    if (options.ultralytics is None) != (options.ultralytics_model is None):
+        parser.error("--ultralytics and --ultralytics-model belong together: the interpreter and the file that it runs")
     from cvforge_edge.manifest import read_manifest
 
     size = read_manifest(options.bundle).preprocess.size_hw
@@ -327,7 +334,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--frames", type=int, default=300, metavar="N", help="of each run (default %(default)s)")
     add("--rounds", type=int, default=5, metavar="N", help="(default %(default)s)")
     add("--ultralytics", type=Path, metavar="PYTHON", help="interpreter of an environment that has ultralytics")
-    add("--onnx", type=Path, metavar="FILE", help="the network for Ultralytics")
+    add("--ultralytics-model", type=Path, metavar="FILE", help="the network for it: .onnx, or .tflite of its exporter")
     add("--child", choices=CONTENDERS, help=argparse.SUPPRESS)
     return parser
 

@@ -6,7 +6,7 @@ by number.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
@@ -66,6 +66,18 @@ class Graph:
             if any(reader in leads_on for tensor in outputs for reader in self.readers.get(int(tensor), ())):
                 leads_on.add(number)
         return [number for number in range(len(self.subgraph.operators)) if number not in leads_on]
+
+    def with_sources(self, numbers: Iterable[int]) -> set[int]:
+        """Operators and all those that they get their inputs from, back to the image."""
+        found: set[int] = set()
+        waiting = list(numbers)
+        while waiting:
+            number = waiting.pop()
+            if number not in found:
+                found.add(number)
+                inputs = self.subgraph.operators[number].inputs
+                waiting += [self.writer[int(tensor)] for tensor in inputs if int(tensor) in self.writer]
+        return found
 
     def is_constant(self, operator: Any, position: int) -> bool:
         """Whether an operator reads stored values, rather than computed ones, at one of its inputs."""

@@ -18,8 +18,8 @@ class TFLiteQuantiser:
     """Static int8 with one scale for each channel of the weights, true ranges, and float input and outputs.
 
     What follows the last weights (decoding of boxes, probabilities) stays in float: it costs nothing, and coordinates
-    on 256 steps of a 320-pixel image lost 0.01 mAP50-95 on BCCD. So do the layers of `entry_layers`. Weights are rounded by
-    `cvforge.export.rounding`.
+    on 256 steps of a 320-pixel image lost 0.01 mAP50-95 on BCCD. So do the layers of `entry_layers` and all
+    that lies before them. Weights are rounded by `cvforge.export.rounding`.
 
     Args:
         source: the fp32 file.

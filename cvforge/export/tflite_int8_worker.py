@@ -104,8 +104,9 @@ def quantised(
         leave(".*", kind)
     known = {kind.value for kind in tfl_flatbuffer_utils.TFL_OP_CODE_TO_NAME.values()}
     layers = list(graph.weighted())
-    chosen = {*float_layers, *(graph.name(number) for number in layers[: entry_layers(len(layers))])}
-    for number in {*graph.tail(), *(n for n in layers if graph.name(n) in chosen)}:
+    # What lies between image and entry, too: in int8 it would be rounded there and back for every layer in float.
+    entry = graph.with_sources(layers[: entry_layers(len(layers))])
+    for number in {*graph.tail(), *entry, *(n for n in layers if graph.name(n) in float_layers)}:
         kind = graph.kind(number).replace("TRANSPOSE_CONV", "CONV_2D_TRANSPOSE")
         if kind in known:
             leave(_exactly(graph.name(number)), kind)

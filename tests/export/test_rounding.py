@@ -227,4 +227,9 @@ def test_a_tflite_file_with_rounded_weights_is_nearer_to_its_source_and_its_entr
     names = [graph.name(number) for number in graph.weighted()]
     types = {t["name"]: t["dtype"] for t in Interpreter(str(tmp_path / "rounded.tflite")).get_tensor_details()}
     assert [types[name] for name in names[:2]] == [np.float32, np.int8]
+    made = Graph(flatbuffer_utils.read_model(str(tmp_path / "rounded.tflite")))
+    entry = next(number for number in range(len(made.subgraph.operators)) if made.name(number) == names[0])
+    kinds = {made.kind(number) for number in made.with_sources([entry])}
+    assert {"CAST", "CONV_2D"} <= kinds  # from the image on
+    assert not {"QUANTIZE", "DEQUANTIZE"} & kinds
     assert {layer.name for layer in quantiser.noise(tmp_path / "rounded.tflite")} == set(names[1:])
