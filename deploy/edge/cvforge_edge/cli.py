@@ -39,7 +39,7 @@ def run_command(command: Callable[[], int]) -> int:
 
 
 def _log_to_file(message: str, *, error: BaseException | None = None) -> None:
-    from cvforge_edge.log_file import log_to_file  # 20 ms that a command without an error and a log does not need
+    from cvforge_edge.log_file import log_to_file  # only where it is needed: the start is to be fast
 
     log_to_file(message, error=error)
 
