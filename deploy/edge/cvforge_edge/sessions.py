@@ -250,6 +250,7 @@ class Sessions:
             try:
                 predictor = session.begin(ticket)
                 prediction = predictor.predict(ticket.frame.image_bgr)
+                times = predictor.times
                 result = Result(ticket.frame, prediction, predictor.manifest.labels, camera=ticket.source)
             except PictureError as error:  # a matter of its source; the others go on
                 if not session.end():
@@ -270,6 +271,6 @@ class Sessions:
             self._recorder.add("wait", begun_s - asked_s)
             self._recorder.add("queue", begun_s - ticket.frame.captured_s)
             self._recorder.add("predict", time.monotonic() - begun_s)
-            if predictor.times is not None:
-                self._recorder.add_parts(predictor.times)
+            if times is not None:
+                self._recorder.add_parts(times)
             self._outbox.put(ticket, result)
