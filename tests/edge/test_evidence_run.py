@@ -318,6 +318,35 @@ def test_a_reloaded_model_has_evidence_of_its_own_also_when_it_comes_back_and_la
     assert caplog.text.count("none is kept of the reloaded model: no room") == 1
 
 
+def test_an_unexpected_error_ends_the_evidence_and_neither_the_run_nor_that_of_the_next_model(caplog):
+    class Broken(StubEvidence):
+        def take(self, seen) -> None:
+            raise ZeroDivisionError("a mistake")
+
+    opened = [Broken(), StubEvidence()]
+    left = iter(opened)
+    bundles = [bundle_of(), bundle_of(sha256="b" * 64)]
+    sink = EvidenceSink(lambda _: next(left), bundles[0])
+    with predictor_of("detector") as predictor:
+        for index in range(3 * MAX_WAITING):  # a thread that is gone would take the first ones only
+            frame = seen(index=index)
+            sink.watched(predictor, bundles[0]).predict(frame.frame.image_bgr)
+            sink.write(_result(frame))
+        wait_until(
+            lambda: (
+                sink.summary() == "evidence: ended by an unexpected error, see the log; a reload of the bundle "
+                "begins anew"
+            )
+        )
+        assert sink.gauges() == ()
+        assert caplog.text.count("ZeroDivisionError: a mistake") == 1
+        frame = seen(index=99)
+        sink.watched(predictor, bundles[1]).predict(frame.frame.image_bgr)
+        sink.write(_result(frame))
+        sink.close()
+    assert opened[1].taken == [(0, 99)]
+
+
 def test_a_spare_of_the_running_model_that_is_loaded_during_a_reload_does_not_pass_for_a_newer_one():
     running, offered = bundle_of(), bundle_of(sha256="b" * 64)
     opened = []

@@ -392,3 +392,26 @@ def test_nan_is_an_error_and_not_invalid_json(tmp_path):
     with pytest.raises(BackendError, match="NaN"):
         sink.write(result(prediction=ClassScores(np.array([np.nan, 0.5], np.float32))))
     sink.close()
+
+
+def test_sending_goes_on_after_an_unexpected_error_and_nothing_is_lost(
+    broker, subscriber, tmp_path, monkeypatch, caplog
+):
+    real, failures = MqttConnection.publish, [ZeroDivisionError("a mistake")]
+
+    def publish(connection, kind, body):
+        if failures:
+            raise failures.pop()
+        return real(connection, kind, body)
+
+    monkeypatch.setattr(MqttConnection, "publish", publish)
+    monkeypatch.setattr("cvforge_edge.sinks.mqtt.LONGEST_RETRY_S", 0.01)
+    sink = Mqtt(settings_of(broker), spec_of(tmp_path / "queue"))
+    for index in range(3):
+        sink.write(result(index))
+    wait_for(lambda: ": 3 sent, 0 waiting" in sink.summary(), "3 sent")
+    sink.close()
+    wait_for(lambda: len(subscriber.of("site/gate/results")) == 3, "all has arrived")
+    assert [message["frame"] for message in subscriber.of("site/gate/results")] == [0, 1, 2]
+    assert "unexpected error, see the log; trying again" in caplog.text
+    assert "ZeroDivisionError: a mistake" in caplog.text

@@ -20,7 +20,7 @@ from cvforge_edge.sinks import webhook as webhook_module
 from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.outgoing import OutgoingSpec
 from cvforge_edge.sinks.webhook import Webhook
-from cvforge_edge.sinks.webhook_request import LONGEST_RETRY_AFTER_S, retry_after_s
+from cvforge_edge.sinks.webhook_request import LONGEST_RETRY_AFTER_S, WebhookRequest, retry_after_s
 from cvforge_edge.sinks.webhook_settings import WebhookSettings, webhook_settings
 from edge.broker import free_port, wait_for
 from edge.hook_server import CUT, DRIP, HANG, HookServer
@@ -220,3 +220,22 @@ def test_https_checks_the_certificate(start_server, tmp_path, caplog):
         wait_for(lambda: words in sink.summary(), words)  # noqa: B023
         sink.close()
     assert len(server.requests) == 1
+
+
+def test_sending_goes_on_after_an_unexpected_error_and_nothing_is_lost(start_server, tmp_path, monkeypatch, caplog):
+    server, real, failures = start_server(), WebhookRequest.send, [ZeroDivisionError("a mistake")]
+
+    def send(request, kind, body):
+        if failures:
+            raise failures.pop()
+        return real(request, kind, body)
+
+    monkeypatch.setattr(WebhookRequest, "send", send)
+    monkeypatch.setattr(webhook_module, "LONGEST_RETRY_S", 0.01)
+    sink = sink_to(server.port, tmp_path)
+    for index in range(3):
+        sink.write(with_event(index))
+    sent(sink, 3)
+    assert frames(server) == [0, 1, 2]
+    assert "unexpected error, see the log; trying again" in caplog.text
+    assert "ZeroDivisionError: a mistake" in caplog.text

@@ -28,6 +28,7 @@ FILE_WAITS_S = 0.5
 WAKE_EVERY_S = 1.0
 CLOSE_WITHIN_S = 5.0
 """What waits takes a fraction of a second; only a disk that hangs takes longer, and is then left."""
+ENDED_BY_ERROR = "evidence: ended by an unexpected error, see the log; a reload of the bundle begins anew"
 
 logger = logging.getLogger(__name__)
 
@@ -127,10 +128,14 @@ class EvidenceSink:
                 self._news.notify_all()
             if ended:
                 break
-            if seen is not None:
-                self._take(seen)
-            if self._evidence is not None:
-                self._publish(self._evidence.judge_if_due())
+            try:
+                if seen is not None:
+                    self._take(seen)
+                if self._evidence is not None:
+                    self._publish(self._evidence.judge_if_due())
+            except Exception:  # a mistake of ours must not keep frames waiting for this thread
+                self._evidence, self._report = None, (ENDED_BY_ERROR, ())
+                logger.exception(ENDED_BY_ERROR)
         if self._evidence is not None:
             self._evidence.close()
             self._publish([])

@@ -114,11 +114,15 @@ class Mqtt:
             return  # full: the reader wakes anyway
 
     def _run(self) -> None:
-        try:
-            self._keep_connected()
-        finally:
-            if not self._stop.is_set():  # Python prints the error of a thread; messages go on to the disk
-                self._state = "ended by an unexpected error, see the log"
+        while True:
+            try:
+                self._keep_connected()
+                return
+            except Exception:  # a mistake of ours: messages wait on disk, and sending goes on
+                self._state = "unexpected error, see the log; trying again"
+                logger.exception("%s: %s", self._settings.name, self._state)
+            if self._stop.wait(LONGEST_RETRY_S):
+                return
 
     def _keep_connected(self) -> None:
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)

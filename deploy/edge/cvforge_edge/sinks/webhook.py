@@ -101,13 +101,18 @@ class Webhook:
         return close_by_s is not None and time.monotonic() >= close_by_s - ABORT_WITHIN_S - DISK_WITHIN_S
 
     def _run(self) -> None:
-        try:
-            self._send_all()
-        finally:
-            if not self._stop.is_set():  # Python prints the error of a thread; messages go on to the disk
-                self._state = "ended by an unexpected error, see the log"
+        while True:
+            try:
+                self._send_all()
+                return
+            except Exception:  # a mistake of ours: messages wait on disk, and sending goes on
+                self._state = "unexpected error, see the log; trying again"
+                logger.exception("%s: %s", self._settings.name, self._state)
+            if self._stop.wait(LONGEST_RETRY_S):
+                return
 
     def _send_all(self) -> None:
+        self._outgoing.rewind()
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
         while not self._is_too_late():
             self._news.clear()
