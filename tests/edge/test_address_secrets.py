@@ -81,6 +81,7 @@ def test_secrets_in_what_names_a_source_are_never_shown(text, shown):
         "http://host:8080/user@site/x?channel=1&stream=2",
         "0",
         "/dev/video0",
+        "test:640x480@30",
         "photos/a:b.jpg",
         "gst:v4l2src device=/dev/video0 ! video/x-raw,width=640 ! videoconvert",
         'gst:rtspsrc location="rtsp://h/a" latency=0 ! rtph264depay ! "video/x-h264, width=(int)640" ! x@y',

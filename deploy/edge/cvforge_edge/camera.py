@@ -107,6 +107,8 @@ def without_password(text: str) -> str:
     >>> without_password("rtsp://admin:secret@10.0.0.7/main")
     'rtsp://admin:***@10.0.0.7/main'
     """
+    if text.startswith(PATTERN_PREFIX):
+        return text
     if text.startswith(GSTREAMER_PREFIX):
         return GSTREAMER_PREFIX + pipeline_without_secrets(text.removeprefix(GSTREAMER_PREFIX))
     return address_without_secrets(text)
