@@ -26,16 +26,16 @@ import argparse
 import json
 import os
 import platform
-import statistics
 import subprocess
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
+
+from throughput_report import Run, judge, report
 
 EDGE = Path(__file__).resolve().parent.parent / "deploy" / "edge"
 CONTENDERS = ("bare", "prepared", "pipeline", "one", "loop")
@@ -43,21 +43,6 @@ ULTRALYTICS = "ultralytics"
 WARM_UP = 10
 DECODED = 200
 """Frames that `bare` and `prepared` hold in memory and go through again and again."""
-
-
-@dataclass(frozen=True)
-class Run:
-    """One run of one contender.
-
-    Attributes:
-        fps: frames a second.
-        cpu_ms: processor time of all threads for a frame, in milliseconds.
-        note: how it was arranged.
-    """
-
-    fps: float
-    cpu_ms: float
-    note: str = ""
 
 
 class Meter:
@@ -268,28 +253,6 @@ def start(options: argparse.Namespace, contender: str, size: tuple[int, int]) ->
     return Run(**json.loads(ended.stdout.strip().splitlines()[-1]))
 
 
-def report(rounds: list[dict[str, Run]]) -> str:
-    """The table: medians, and each contender's speed as a share of the pipeline's in the same round."""
-    lines = [
-        "| contender | frames/s | CPU ms a frame | pipeline is so many times as fast | arrangement |",
-        "|---|---|---|---|---|",
-    ]
-    for name in rounds[0]:
-        runs = [one[name] for one in rounds]
-        ratios = [one["pipeline"].fps / one[name].fps for one in rounds]
-        notes = " / ".join(sorted({run.note for run in runs}))
-        lines.append(
-            f"| {name} | {statistics.median(r.fps for r in runs):.1f} | {statistics.median(r.cpu_ms for r in runs):.2f} | "
-            f"{statistics.median(ratios):.3f} ({min(ratios):.3f} to {max(ratios):.3f}) | {notes} |"
-        )
-    cpu = [one["one"].cpu_ms / one["loop"].cpu_ms for one in rounds]
-    lines.append(
-        f"\nCPU time a frame, one session of the pipeline / hand-written loop: {statistics.median(cpu):.3f} "
-        f"({min(cpu):.3f} to {max(cpu):.3f})"
-    )
-    return "\n".join(lines)
-
-
 def main() -> int:
     """Let the contenders take turns and print the table."""
     parser = _parser()
@@ -320,8 +283,10 @@ def main() -> int:
     print(
         f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, {versions}, {options.rounds} rounds\n"
     )
+    square = size[0] == size[1]
     print(report(rounds))
-    return 0
+    reached = judge(rounds, int8=options.precision == "int8", square=square)
+    return 0 if reached else 1
 
 
 def _parser() -> argparse.ArgumentParser:
