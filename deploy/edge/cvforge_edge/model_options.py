@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from cvforge_edge.arrangement import Arrangement, available_cores, fastest_arrangement, guessed_arrangement
@@ -110,19 +110,6 @@ def arrange(
     frames = options.max_frames if None in counts else min(sum(filter(None, counts)), options.max_frames or sys.maxsize)
     guess = guessed_arrangement(cores, live_sources=sum(source.live for source in sources), frames=frames)
     return Arrangement(options.sessions or (1 if options.threads else guess.sessions), options.threads or guess.threads)
-
-
-@dataclass
-class Running:
-    """What runs now; a reload exchanges it.
-
-    Attributes:
-        bundle: as it was checked.
-        backend: name of the backend; None for the preferred one.
-    """
-
-    bundle: Bundle
-    backend: str | None
 
 
 def open_predictors(

@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -100,6 +100,15 @@ class OutputPlan:
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
     """CSV, rotation of files, MQTT, webhooks."""
+    _add_file_options(parser)
+    title = "network (nothing waits for it: what cannot be sent waits on disk, also over restarts; see README.md)"
+    send = parser.add_argument_group(title).add_argument
+    _add_mqtt_options(send)
+    _add_webhook_options(send)
+    _add_queue_options(send)
+
+
+def _add_file_options(parser: argparse.ArgumentParser) -> None:
     files = parser.add_argument_group("files of results").add_argument
     files("--csv", metavar="FILE", help="a row for each detection, class or share; - is standard output")
     files("--csv-content", choices=CONTENTS, help="what becomes rows (default: results)")
@@ -115,8 +124,8 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     )
     files("--rotate-keep", type=count, metavar="N", help=f"of each, keep so many set aside (default: {DEFAULT_KEEP})")
 
-    title = "network (nothing waits for it: what cannot be sent waits on disk, also over restarts; see README.md)"
-    send = parser.add_argument_group(title).add_argument
+
+def _add_mqtt_options(send: Callable[..., argparse.Action]) -> None:
     mqtt_help = "mqtt[s]://[user@]host[:port]/topic; password in CVFORGE_MQTT_PASSWORD, or its file in CVFORGE_MQTT_PASSWORD_FILE"
     send("--mqtt", metavar="ADDRESS", help=mqtt_help)
     send("--mqtt-content", choices=CONTENTS, help="what goes to topic/results and topic/events (default: both)")
@@ -128,6 +137,9 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
         help="1 (default): each message until it is acknowledged; 0: once, it may be lost",
     )
     send("--mqtt-version", choices=("5", "3.1.1"), help="of MQTT (default: 5; 3.1.1 for old brokers)")
+
+
+def _add_webhook_options(send: Callable[..., argparse.Action]) -> None:
     webhook_help = (
         "http[s] address that takes a POST for each message, or @FILE that holds it; secrets in CVFORGE_WEBHOOK_TOKEN (sent as "
         "bearer token) and CVFORGE_WEBHOOK_KEY (signs the body: HMAC-SHA256), each with _FILE, too"
@@ -140,6 +152,9 @@ def add_output_options(parser: argparse.ArgumentParser) -> None:
     send("--webhook-ca", metavar="FILE", help="certificates (PEM) to check the server's with (default: the system's)")
     timeout_help = f"how long the server may be silent (default: {DEFAULT_TIMEOUT_S:g})"
     send("--webhook-timeout", type=positive, metavar="SECONDS", help=timeout_help)
+
+
+def _add_queue_options(send: Callable[..., argparse.Action]) -> None:
     send(
         "--send-rate",
         type=positive,

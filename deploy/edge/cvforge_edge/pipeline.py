@@ -93,8 +93,7 @@ def run_pipeline(
         EdgeError: a source, the model or a sink fails; results up to then are stored. Where one of several sources fails,
             the others go on, and the error comes at the end.
     """
-    recorder = LatencyRecorder()
-    outbox = Outbox()
+    recorder, outbox = LatencyRecorder(), Outbox()
     written, started_s, ended_s = 0, None, 0.0
     with ExitStack() as resources:
         for sink in sinks:
@@ -102,20 +101,20 @@ def run_pipeline(
         inbox = resources.enter_context(Inbox(sources, in_work=len(predictors) + 1, max_frames=max_frames))
         status = StatusWriter(board or StatusBoard(RunStatus()), inbox=inbox, sinks=sinks, recorder=recorder)
         resources.callback(status.close)
-        sessions = Sessions(predictors, inbox=inbox, outbox=outbox, recorder=recorder, care=care)
+        sessions, tending = (
+            Sessions(predictors, inbox=inbox, outbox=outbox, recorder=recorder, care=care),
+            Tending(sinks),
+        )
         resources.callback(sessions.close)
         resources.callback(inbox.close)
-        tending = Tending(sinks)
         while not stop.is_set():
-            inbox.watch()
-            status.write_if_due()
-            tending.tend_if_due()
-            sessions.tend()
+            for look_after in (inbox.watch, status.write_if_due, tending.tend_if_due, sessions.tend):
+                look_after()
             busy = sessions.alive
             item = outbox.get(timeout_s=POLL_S if busy else 0.0)
+            if item is None and busy:
+                continue
             if item is None:
-                if busy:
-                    continue
                 break
             ticket, result = item
             started_s = started_s or time.monotonic()
@@ -126,12 +125,10 @@ def run_pipeline(
             if on_frame is not None:
                 on_frame(written)
         if stop.is_set():
-            for sink in sinks:
-                if isinstance(sink, Unhurried):
-                    sink.hurry()
-        interrupted = stop.is_set() and not inbox.exhausted and not all(source.live for source in sources)
-        if inbox.error is not None and not stop.is_set():
+            _hurry(sinks)
+        elif inbox.error is not None:
             raise inbox.error
+        interrupted = stop.is_set() and not inbox.exhausted and not all(source.live for source in sources)
     return RunSummary(
         frames=written,
         dropped=sum(inbox.dropped),
@@ -139,6 +136,12 @@ def run_pipeline(
         interrupted=interrupted,
         latency={stage: figures for stage, figures in recorder.percentiles().items() if written},
     )
+
+
+def _hurry(sinks: Sequence[Sink]) -> None:
+    for sink in sinks:
+        if isinstance(sink, Unhurried):
+            sink.hurry()
 
 
 def _finish(result: Result, *, steps: Sequence[Step], sinks: Sequence[Sink], recorder: LatencyRecorder) -> Result:

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 from cvforge_edge.errors import BundleError
 
-BLOCK_BYTES = 1 << 20
+BLOCK_BYTES = 1 << 18
 DESCRIPTORS = Path("/proc/self/fd")
 
 
@@ -34,7 +33,7 @@ def private_copy(path: Path, *, sha256: str) -> Iterator[Path]:
         BundleError: it cannot be read, or has another SHA-256.
     """
     in_memory = hasattr(os, "memfd_create") and DESCRIPTORS.is_dir()
-    descriptor, name = _file_in_memory() if in_memory else tempfile.mkstemp(prefix="cvforge-")
+    descriptor, name = _file_in_memory() if in_memory else _temporary_file()
     try:
         found = _copy(path, descriptor)
         if found != sha256:
@@ -54,6 +53,12 @@ def private_copy(path: Path, *, sha256: str) -> Iterator[Path]:
 def _file_in_memory() -> tuple[int, str]:
     descriptor = os.memfd_create("cvforge-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
     return descriptor, str(DESCRIPTORS / str(descriptor))
+
+
+def _temporary_file() -> tuple[int, str]:
+    import tempfile  # brings much along that a start on Linux needs not
+
+    return tempfile.mkstemp(prefix="cvforge-")
 
 
 def _seal(descriptor: int) -> None:
