@@ -118,7 +118,8 @@ def observe(options: argparse.Namespace, folder: Path) -> dict[str, Any]:
         (folder / "stderr.txt").open("w") as errors,
     ):
         words = command(options, folder, mqtt=broker.port, hook=hook, web=web)
-        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors)
+        environment = {"MALLOC_ARENA_MAX": "2", **os.environ}  # as cvforge-camera.service sets it
+        process = subprocess.Popen(words, stdout=subprocess.DEVNULL, stderr=errors, env=environment)
         threading.Thread(target=watch_page, args=(web, stop_viewer), daemon=True).start()
         seen, samples, begun_s, done = psutil.Process(process.pid), [], time.monotonic(), 0
         while (now_s := time.monotonic() - begun_s) < seconds and process.poll() is None:
