@@ -347,6 +347,25 @@ def test_an_unexpected_error_ends_the_evidence_and_neither_the_run_nor_that_of_t
     assert opened[1].taken == [(0, 99)]
 
 
+def test_after_an_unexpected_error_a_reload_of_the_same_bundle_begins_anew():
+    class Broken(StubEvidence):
+        def take(self, seen) -> None:
+            raise ZeroDivisionError("a mistake")
+
+    opened = [Broken(), StubEvidence()]
+    left = iter(opened)
+    sink = EvidenceSink(lambda _: next(left), bundle_of())
+    with predictor_of("detector") as predictor:
+        for index, bundle in ((1, bundle_of()), (2, bundle_of())):
+            frame = seen(index=index)
+            sink.watched(predictor, bundle).predict(frame.frame.image_bgr)
+            sink.write(_result(frame))
+            wait_until(lambda index=index: "unexpected error" in sink.summary() or index == 2)
+        sink.close()
+    assert opened[0].closed
+    assert opened[1].taken == [(0, 2)]
+
+
 def test_a_spare_of_the_running_model_that_is_loaded_during_a_reload_does_not_pass_for_a_newer_one():
     running, offered = bundle_of(), bundle_of(sha256="b" * 64)
     opened = []

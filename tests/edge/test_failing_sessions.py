@@ -10,7 +10,7 @@ import cv2
 import pytest
 
 from cvforge_edge.backends import open_backend
-from cvforge_edge.errors import BackendError, InferenceError, WatchdogError
+from cvforge_edge.errors import BackendError, InferenceError, SpecError, WatchdogError
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.sessions import SessionCare
 from edge.fragile_model import BRIGHT, DARK, write_fragile_bundle, write_fragile_model
@@ -112,6 +112,44 @@ def test_a_new_model_that_cannot_be_loaded_ends_the_run_with_13_and_not_with_11(
     with pytest.raises(WatchdogError, match="inference failed .* cannot be replaced: .*found no hardware") as failed:
         run(ListSource(range(20)), [Failing(1, at=(5,))], ResultSink(), SessionCare(spare=spare))
     assert failed.value.exit_code == 13
+
+
+class Endless(SilentCamera):
+    """A camera that goes on and on."""
+
+    def read(self, *, timeout_s):
+        self.items = self.items or [1]
+        return super().read(timeout_s=timeout_s)
+
+
+def test_answers_that_are_no_numbers_are_a_failure_of_the_model():
+    class Damaged(Failing):
+        def predict(self, image_bgr):
+            raise SpecError("scores: found NaN or Infinity")
+
+    sink = ResultSink()
+    run(ListSource(range(5)), [Damaged(1)], sink, SessionCare(spare=lambda: Model(2)))
+    assert answers(sink) == [(n, 2.0) for n in range(5)]
+    with pytest.raises(WatchdogError, match="frame 0, again with a new session: scores: found NaN") as failed:
+        run(ListSource(range(5)), [Damaged(1)], ResultSink(), SessionCare(spare=lambda: Damaged(2)))
+    assert failed.value.exit_code == 13
+
+
+def test_a_run_does_not_wait_for_a_model_that_takes_long_to_load():
+    go, spare_model, sink = threading.Event(), Model(2), ResultSink()
+
+    def spare():
+        assert go.wait(30)
+        return spare_model
+
+    def let_go(count: int) -> None:
+        if count == 30:  # the other session goes on
+            go.set()
+
+    models = [Failing(1, at=range(100), failures=1), Model(1)]
+    run(Endless([1]), models, sink, SessionCare(spare=spare), on_frame=let_go, max_frames=60)
+    assert go.is_set()
+    assert len(sink.results) >= 30
 
 
 def test_without_spare_models_the_error_is_that_of_the_model():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 
 import pytest
@@ -11,7 +12,7 @@ from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.sinks.csv_rows import CsvRows
 from cvforge_edge.sinks.jsonl import JsonLines
 from cvforge_edge.sinks.line_file import LineFile
-from cvforge_edge.sinks.rotation import Rotation
+from cvforge_edge.sinks.rotation import Rotation, set_aside
 from edge.test_pipeline import GreyPredictor, SilentCamera
 from edge.web_client import wait_until
 
@@ -128,3 +129,11 @@ def test_last_lines_that_cannot_be_stored_are_a_storage_error(monkeypatch):
     assert caught.value.exit_code == 10
     with pytest.raises(StorageError):
         lines.close()
+
+
+def test_devices_and_pipes_are_never_set_aside(tmp_path):
+    pipe = tmp_path / "out.txt"
+    os.mkfifo(pipe)
+    set_aside(pipe, keep=3)
+    assert [path.name for path in tmp_path.iterdir()] == ["out.txt"]
+    assert pipe.is_fifo()

@@ -132,6 +132,7 @@ def test_webhook_addresses_that_cannot_work_are_refused(address, words):
         (("--rotate", "1"), 2, "--rotate: needs --json or --csv"),
         (("--rotate", "1", "--json", "-"), 2, "--rotate: needs --json or --csv"),
         (("--rotate", "1", "--save", "pictures/"), 2, "or --save with a video"),
+        (("--rotate", "1", "--json", "/dev/null"), 2, "/dev/null is a device or a pipe"),
         (("--rotate", "0", "--json", "a"), 2, "accepted whole numbers"),
         (("--json", "a", "--rotate-keep", "2"), 2, f"--rotate-keep: {ALONE} --rotate,"),
         (("--mqtt-qos", "0"), 2, f"--mqtt-qos: {ALONE} --mqtt,"),

@@ -233,6 +233,15 @@ def test_the_command_makes_a_token_for_the_network_and_prints_it_also_when_quiet
             connection.request("GET", "/status.json", headers={"Authorization": header} if header else {})
             assert connection.getresponse().status == status
             connection.close()
+
+        def phase() -> str:
+            connection = http.client.HTTPConnection("127.0.0.1", int(port), timeout=30)
+            connection.request("GET", "/status.json", headers={"Authorization": f"Bearer {token}"})
+            status = json.loads(connection.getresponse().read())
+            connection.close()
+            return status["phase"]
+
+        wait_until(lambda: phase() == "running")
         process.send_signal(signal.SIGTERM)
         assert token in process.stderr.readline()
         assert token not in process.stderr.read()  # once, and in no later line

@@ -113,7 +113,11 @@ class CameraRun:
         check_exchangeable(self._bundle.manifest, bundle.manifest)
         backend = self_test(options, bundle) if options.self_test else options.backend
         predictors = self._load(bundle, self._arrangement, backend=backend, warm_up=True)
-        accept(options, bundle)
+        with contextlib.ExitStack() as on_error:
+            for predictor in predictors:
+                on_error.callback(predictor.close)
+            accept(options, bundle)
+            on_error.pop_all()
         self._bundle, self._backend = bundle, backend
         plan = replace(self._plan, score_threshold=usual_score(options, bundle.manifest.postprocess))
         plan.retune(chain.from_iterable(self._steps))

@@ -212,6 +212,9 @@ def _can_rotate(options: argparse.Namespace) -> bool:
     from cvforge_edge.sinks.video import VIDEO_SUFFIXES
 
     texts = {options.json, options.csv} - {None, STANDARD_OUTPUT}
+    for place in filter(None, (*texts, options.save)):
+        if Path(place).exists() and not Path(place).is_file() and not Path(place).is_dir():
+            raise UsageError(f"--rotate: {place} is a device or a pipe, which cannot be set aside; name a file")
     return bool(texts) or (options.save is not None and options.save.lower().endswith(VIDEO_SUFFIXES))
 
 

@@ -130,12 +130,12 @@ def run_pipeline(
             raise inbox.error
         interrupted = stop.is_set() and not inbox.exhausted and not all(source.live for source in sources)
     return RunSummary(
-        frames=written,
-        dropped=sum(inbox.dropped),
-        seconds=0.0 if started_s is None else ended_s - started_s,
-        interrupted=interrupted,
-        latency={stage: figures for stage, figures in recorder.percentiles().items() if written},
+        written, sum(inbox.dropped), ended_s - (started_s or ended_s), interrupted, _latency(recorder, written)
     )
+
+
+def _latency(recorder: LatencyRecorder, written: int) -> dict[str, StageLatency]:
+    return recorder.percentiles() if written else {}
 
 
 def _hurry(sinks: Sequence[Sink]) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from cvforge_edge.errors import EdgeError, InferenceError, PictureError, WatchdogError
+from cvforge_edge.errors import InferenceError, PictureError, SpecError, WatchdogError
 from cvforge_edge.frame import Result
+from cvforge_edge.session import Session, Spare
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
@@ -62,62 +63,6 @@ class SessionCare:
     reloaded: Callable[[], Sequence[FramePredictor] | None] = _nothing
 
 
-class _Session:
-    """One thread and the model that it runs.
-
-    Args:
-        predictor: the model.
-        first: a frame that it begins with, since another session failed at it.
-    """
-
-    def __init__(self, predictor: FramePredictor, *, first: Ticket | None = None) -> None:
-        self.lock = threading.Lock()
-        self.predictor, self.first = predictor, first
-        self.failure: tuple[Ticket, InferenceError] | None = None
-        self.following: FramePredictor | None = None
-        self.ticket: Ticket | None = None
-        self.begun_s = 0.0
-        self.left_behind = False
-        self.thread: threading.Thread | None = None
-
-    def begin(self, ticket: Ticket) -> FramePredictor:
-        """The model for a frame: the one that was loaded last."""
-        with self.lock:
-            self.ticket, self.begun_s = ticket, time.monotonic()
-            old, following = self.predictor, self.following
-            if following is None:
-                return old
-            self.predictor, self.following = following, None
-        old.close()
-        return following
-
-    def end(self) -> bool:
-        """Whether the frame still counts: the session was not left behind meanwhile."""
-        with self.lock:
-            self.ticket = None
-            return not self.left_behind
-
-    def fail(self, ticket: Ticket, error: InferenceError) -> None:
-        """Note that the model failed at a frame, unless the session was left behind meanwhile."""
-        if self.end():
-            self.failure = ticket, error
-
-    def follow(self, predictor: FramePredictor) -> None:
-        """Take another model from the next frame on."""
-        with self.lock:
-            skipped, self.following = self.following, predictor
-        if skipped is not None:
-            skipped.close()
-
-    def leave_behind(self, limit_s: float) -> Ticket | None:
-        """The frame of a session that has worked on it for longer than the limit; from now on its answer is ignored."""
-        with self.lock:
-            if self.ticket is None or self.left_behind or time.monotonic() - self.begun_s <= limit_s:
-                return None
-            self.left_behind = True
-            return self.ticket
-
-
 class Sessions:
     """Takes frames from an inbox and puts results into an outbox until the inbox gives no more."""
 
@@ -142,7 +87,7 @@ class Sessions:
         self._inbox, self._outbox, self._recorder, self._care = inbox, outbox, recorder, care
         self.replaced = 0
         self._owned_elsewhere = tuple(predictors)
-        self._sessions = [_Session(predictor) for predictor in predictors]
+        self._sessions = [Session(predictor) for predictor in predictors]
         for session in self._sessions:
             self._start(session)
 
@@ -150,7 +95,9 @@ class Sessions:
     def alive(self) -> bool:
         """Whether a result may still come; a session that failed is yet to be replaced."""
         return any(
-            session.failure is not None or (session.thread is not None and session.thread.is_alive())
+            session.failure is not None
+            or session.spare is not None
+            or (session.thread is not None and session.thread.is_alive())
             for session in self._sessions
         )
 
@@ -162,6 +109,9 @@ class Sessions:
             InferenceError: it failed, and there are no spare models at all.
         """
         for number, session in enumerate(self._sessions):
+            if session.spare is not None:
+                self._install(number, session.spare)
+                continue
             if session.failure is not None:
                 self._replace_failed(number, *session.failure)
                 continue
@@ -177,6 +127,8 @@ class Sessions:
         """Wait for the frames in work, but for no session that is stuck, and close the models that came later."""
         until_s = time.monotonic() + JOIN_TIMEOUT_S
         for session in self._sessions:
+            if session.spare is not None:
+                session.spare.close()
             if session.thread is None:
                 continue
             session.thread.join(max(0.0, until_s - time.monotonic()))
@@ -225,19 +177,22 @@ class Sessions:
                 "the hardware that runs the model"
             )
         self.replaced += 1
-        try:
-            session = _Session(self._care.spare(), first=first)
-        except EdgeError as error:
-            raise WatchdogError(f"{because}, and its session cannot be replaced: {error}") from error
-        self._sessions[number] = session
+        self._sessions[number].spare = Spare(self._care.spare, because=because, first=first)
+
+    def _install(self, number: int, spare: Spare) -> None:
+        if not spare.ready:
+            return
+        session = Session(spare.take(), first=spare.first)
+        session.following, self._sessions[number].following = self._sessions[number].following, None
+        self._sessions[number].spare, self._sessions[number] = None, session
         self._start(session)
         logger.warning("a new session takes over (%d of %d)", self.replaced, self._care.most_replaced)
 
-    def _start(self, session: _Session) -> None:
+    def _start(self, session: Session) -> None:
         session.thread = threading.Thread(target=self._work, args=(session,), name="predict", daemon=True)
         session.thread.start()
 
-    def _work(self, session: _Session) -> None:
+    def _work(self, session: Session) -> None:
         again = session.first
         while True:
             asked_s = time.monotonic()
@@ -258,8 +213,11 @@ class Sessions:
                 self._inbox.refuse(ticket, error)
                 self._give_up(ticket)
                 continue
-            except InferenceError as error:  # `tend` sees to it
-                session.fail(ticket, error)
+            except (
+                InferenceError,
+                SpecError,
+            ) as error:  # `tend` sees to it; outputs that are none (NaN) are a failure, too
+                session.fail(ticket, error if isinstance(error, InferenceError) else InferenceError(str(error)))
                 self._outbox.wake()
                 return
             except BaseException as error:  # raised again by the calling thread

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import threading
 import time
@@ -134,8 +135,8 @@ class EvidenceSink:
                 if self._evidence is not None:
                     self._publish(self._evidence.judge_if_due())
             except Exception:  # a mistake of ours must not keep frames waiting for this thread
-                self._evidence, self._report = None, (ENDED_BY_ERROR, ())
                 logger.exception(ENDED_BY_ERROR)
+                self._give_up()
         if self._evidence is not None:
             self._evidence.close()
             self._publish([])
@@ -153,11 +154,17 @@ class EvidenceSink:
         bundle, load = seen.glance.bundle, seen.glance.load
         if load > self._load:
             self._load = load
-            if bundle.manifest_sha256 != self._manifest_sha256:
+            if self._evidence is None or bundle.manifest_sha256 != self._manifest_sha256:
                 self._go_over(bundle)
         # Frames of the model before may still come, from a session that is slower than others.
         if self._evidence is not None and bundle.manifest_sha256 == self._manifest_sha256:
             self._evidence.take(seen)
+
+    def _give_up(self) -> None:
+        failed, self._evidence, self._report = self._evidence, None, (ENDED_BY_ERROR, ())
+        if failed is not None:
+            with contextlib.suppress(Exception):  # it failed before; its folder must be free for the next model
+                failed.close()
 
     def _go_over(self, bundle: Bundle) -> None:
         if self._evidence is not None:

@@ -35,14 +35,14 @@ def set_aside(path: Path, *, keep: int, numbered: Callable[[Path, int], Path] = 
     """Move `out` to number 1, 1 to 2 and so on; killed midway it leaves a gap, which the next move fills.
 
     Args:
-        path: the file; one that does not exist is left alone.
+        path: the file; what does not exist, and a device or a pipe, is left alone.
         keep: the highest number; what has it already is replaced.
         numbered: the name of a file with its number.
 
     Raises:
         OSError: a file cannot be moved.
     """
-    if not path.exists():
+    if not path.is_file():
         return
     names = [path, *(numbered(path, number) for number in range(1, keep + 1))]
     free = next((place for place, name in enumerate(names) if not name.exists()), keep)
