@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from cvforge_edge.boxes import FIRST_BLOCK, box_areas, iou_matrix, nms
+from cvforge_edge.boxes import FIRST_BLOCK, box_areas, iou_matrix, nms, overlapping
 
 
 def boxes(*rows: tuple[float, float, float, float]) -> np.ndarray:
@@ -26,6 +26,15 @@ def test_boxes_without_area_overlap_nothing_and_make_no_warning() -> None:
 
 def test_iou_matrix_of_nothing_is_empty() -> None:
     assert iou_matrix(boxes(), boxes((0, 0, 1, 1))).shape == (0, 1)
+
+
+@pytest.mark.parametrize("threshold", [0.0, 0.3, 0.5, 0.6, 0.7, 1.0])
+def test_overlapping_says_what_the_quotient_says_also_where_boxes_lie_on_a_grid(threshold) -> None:
+    random = np.random.default_rng(0)
+    corners, sides = random.integers(0, 12, (400, 2)), random.integers(0, 12, (400, 2))  # many equal overlaps
+    grid = np.hstack([corners, corners + sides]).astype(np.float32)
+    expected = iou_matrix(grid, grid[:100]) > np.float32(threshold)
+    np.testing.assert_array_equal(overlapping(grid, grid[:100], iou_threshold=threshold), expected)
 
 
 def test_nms_keeps_the_stronger_of_two_overlapping_boxes_of_one_class() -> None:

@@ -35,6 +35,27 @@ def iou_matrix(a: npt.NDArray[np.float32], b: npt.NDArray[np.float32]) -> npt.ND
     return np.divide(overlap, union, out=overlap, where=union > 0)  # type: ignore[no-any-return]
 
 
+def overlapping(
+    a: npt.NDArray[np.float32], b: npt.NDArray[np.float32], *, iou_threshold: float
+) -> npt.NDArray[np.bool_]:
+    """Whether boxes of `a` (n, 4) and of `b` (m, 4) overlap by more than a threshold: (n, m).
+
+    As `iou_matrix(a, b) > iou_threshold` in half the time, since nothing is divided: overlap > threshold * union.
+    """
+    (left_a, top_a, right_a, bottom_a), (left_b, top_b, right_b, bottom_b) = a.T[..., None], b.T
+    overlap = np.minimum(right_a, right_b)
+    overlap -= np.maximum(left_a, left_b)
+    height = np.minimum(bottom_a, bottom_b)
+    height -= np.maximum(top_a, top_b)
+    np.maximum(overlap, 0, out=overlap)
+    np.maximum(height, 0, out=height)
+    overlap *= height
+    union = box_areas(a)[:, None] + box_areas(b)
+    union -= overlap
+    union *= np.float32(iou_threshold)
+    return overlap > union  # type: ignore[no-any-return]
+
+
 def nms(
     boxes: npt.NDArray[np.float32],
     scores: npt.NDArray[np.float32],
@@ -64,8 +85,8 @@ def nms(
     start, block = 0, FIRST_BLOCK
     while start < len(order) and len(kept) < max_detections:
         fresh = np.arange(start, min(start + block, len(order)))
-        dropped = _rivals(boxes, class_ids, kept, fresh, iou_threshold=iou_threshold).any(axis=0)
-        fresh = fresh[~dropped]
+        if len(kept):
+            fresh = fresh[~_rivals(boxes, class_ids, kept, fresh, iou_threshold=iou_threshold).any(axis=0)]
         rivals = _rivals(boxes, class_ids, fresh, fresh, iou_threshold=iou_threshold)
         kept = np.append(kept, fresh[_greedy(rivals, max_detections - len(kept))])
         start, block = start + block, 2 * block
@@ -82,7 +103,7 @@ def _rivals(
 ) -> npt.NDArray[np.bool_]:
     """(n strong, n weak): whether two candidates are of one class and overlap too much."""
     same_class: Any = class_ids[strong][:, None] == class_ids[weak][None, :]
-    same_class &= iou_matrix(boxes[strong], boxes[weak]) > np.float32(iou_threshold)
+    same_class &= overlapping(boxes[strong], boxes[weak], iou_threshold=iou_threshold)
     return same_class  # type: ignore[no-any-return]
 
 
