@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import logging
 import threading
-import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -19,6 +18,7 @@ from cvforge_edge.evidence.glance import Glances, WatchedPredictor
 from cvforge_edge.evidence.seen import Seen
 from cvforge_edge.frame import Result
 from cvforge_edge.predictor import Predictor
+from cvforge_edge.sinks.ending import Ending
 from cvforge_edge.sinks.sink import HURRY_S
 from cvforge_edge.status import Gauge
 
@@ -56,7 +56,7 @@ class EvidenceSink:
         self._news = threading.Condition()
         self._waiting: deque[Seen] = deque()
         self._events: dict[int, list[Event]] = {}
-        self._close_by_s: float | None = None
+        self._ending = Ending(self._begin_to_end)
         self._left_out = 0
         self._report: tuple[str, tuple[Gauge, ...]] = (self._evidence.summary(), self._evidence.gauges())
         self._thread = threading.Thread(target=self._work, name="evidence", daemon=True)
@@ -94,12 +94,12 @@ class EvidenceSink:
 
     def hurry(self) -> None:
         """Begin to end: see `Unhurried`."""
-        self._end_within(HURRY_S)
+        self._ending.within(HURRY_S)
 
     def close(self) -> None:
         """Finish what waits; may be called twice."""
-        close_by_s = self._end_within(CLOSE_WITHIN_S)
-        self._thread.join(max(0.0, close_by_s - time.monotonic()))
+        self._ending.within(CLOSE_WITHIN_S)
+        self._thread.join(self._ending.left_s())
         if self._thread.is_alive():
             logger.warning("evidence: the disk is slow; the newest evidence of this run may be missing")
 
@@ -112,20 +112,16 @@ class EvidenceSink:
         """Numbers for graphs."""
         return self._report[1]
 
-    def _end_within(self, seconds: float) -> float:
-        """Let the thread come to its end, the first time; until when."""
+    def _begin_to_end(self) -> None:
         with self._news:
-            if self._close_by_s is None:
-                self._close_by_s = time.monotonic() + seconds
-                self._news.notify_all()
-            return self._close_by_s
+            self._news.notify_all()
 
     def _work(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._waiting or self._close_by_s is not None, WAKE_EVERY_S)
+                self._news.wait_for(lambda: self._waiting or self._ending.begun, WAKE_EVERY_S)
                 seen = self._waiting.popleft() if self._waiting else None
-                ended = self._close_by_s is not None and seen is None
+                ended = self._ending.begun and seen is None
                 self._news.notify_all()
             if ended:
                 break

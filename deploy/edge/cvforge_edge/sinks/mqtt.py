@@ -9,10 +9,11 @@ from __future__ import annotations
 import logging
 import os
 import threading
-import time
+from functools import partial
 
 from cvforge_edge.backoff import Backoff
 from cvforge_edge.frame import Result
+from cvforge_edge.sinks.ending import Ending, keep_sending
 from cvforge_edge.sinks.mqtt_connection import ConnectionFailedError, MqttConnection, check_paho
 from cvforge_edge.sinks.mqtt_settings import MqttSettings
 from cvforge_edge.sinks.outgoing import Message, Outgoing, OutgoingSpec
@@ -48,7 +49,7 @@ class Mqtt:
         self._settings = settings
         self._stop = threading.Event()
         self._closed = False
-        self._close_by_s: float | None = None
+        self._ending = Ending(self._begin_to_end)
         self._state = "connecting"
         self._refusal_told = False
         self._wake_reader, self._wake_writer = os.pipe()
@@ -73,8 +74,8 @@ class Mqtt:
         if self._closed:
             return
         self._closed = True
-        close_by_s = self._end_within(CLOSE_WITHIN_S)
-        self._thread.join(max(0.0, close_by_s - DISK_WITHIN_S - time.monotonic()))
+        self._ending.within(CLOSE_WITHIN_S)
+        self._thread.join(self._ending.left_s(kept_s=DISK_WITHIN_S))
         self._outgoing.close()
         if not self._thread.is_alive():  # one that hangs in a connection ends with the process
             os.close(self._wake_reader)
@@ -83,7 +84,7 @@ class Mqtt:
 
     def hurry(self) -> None:
         """Begin to end: see `Unhurried`."""
-        self._end_within(HURRY_S)
+        self._ending.within(HURRY_S)
 
     def summary(self) -> str:
         """Where the messages go, and what became of them."""
@@ -99,13 +100,9 @@ class Mqtt:
         )
         return (*self._outgoing.gauges(self._settings.name), connected)
 
-    def _end_within(self, seconds: float) -> float:
-        """Let the thread come to its end, the first time; until when."""
-        if self._close_by_s is None:
-            self._close_by_s = time.monotonic() + seconds
-            self._stop.set()
-            self._wake()
-        return self._close_by_s
+    def _begin_to_end(self) -> None:
+        self._stop.set()
+        self._wake()
 
     def _wake(self) -> None:
         try:
@@ -114,15 +111,9 @@ class Mqtt:
             return  # full: the reader wakes anyway
 
     def _run(self) -> None:
-        while True:
-            try:
-                self._keep_connected()
-                return
-            except Exception:  # a mistake of ours: messages wait on disk, and sending goes on
-                self._state = "unexpected error, see the log; trying again"
-                logger.exception("%s: %s", self._settings.name, self._state)
-            if self._stop.wait(LONGEST_RETRY_S):
-                return
+        set_state = partial(setattr, self, "_state")
+        name = self._settings.name
+        keep_sending(self._keep_connected, stop=self._stop, pause_s=LONGEST_RETRY_S, name=name, set_state=set_state)
 
     def _keep_connected(self) -> None:
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
@@ -156,12 +147,11 @@ class Mqtt:
             self._drain_wake()
             if self._collect(connection):
                 backoff.reset()
-        leave_by_s = (self._close_by_s or time.monotonic()) - DISK_WITHIN_S
-        while self._outgoing.waiting and (left_s := leave_by_s - LEAVE_WITHIN_S - time.monotonic()) > 0:
+        while self._outgoing.waiting and (left_s := self._ending.left_s(kept_s=DISK_WITHIN_S + LEAVE_WITHIN_S)) > 0:
             self._send(connection)
             connection.exchange(timeout_s=left_s)
             self._collect(connection)
-        connection.leave(timeout_s=max(0.0, leave_by_s - time.monotonic()))
+        connection.leave(timeout_s=self._ending.left_s(kept_s=DISK_WITHIN_S))
         self._collect(connection)
 
     def _send(self, connection: MqttConnection) -> None:

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import logging
 import threading
-import time
+from functools import partial
 
 from cvforge_edge.backoff import Backoff
 from cvforge_edge.frame import Result
+from cvforge_edge.sinks.ending import Ending, keep_sending
 from cvforge_edge.sinks.outgoing import Message, Outgoing, OutgoingSpec
 from cvforge_edge.sinks.sink import HURRY_S
 from cvforge_edge.sinks.webhook_request import Answer, WebhookRequest
@@ -46,7 +47,7 @@ class Webhook:
         self._closed = False
         self._retries = 0
         self._state = "no answer yet"
-        self._close_by_s: float | None = None
+        self._ending = Ending(self._begin_to_end)
         self._request: WebhookRequest | None = None
         self._outgoing = Outgoing(spec, on_news=self._news.set)
         self._thread = threading.Thread(target=self._run, name="webhook", daemon=True)
@@ -66,18 +67,18 @@ class Webhook:
         if self._closed:
             return
         self._closed = True
-        close_by_s = self._end_within(CLOSE_WITHIN_S)
-        self._thread.join(max(0.0, close_by_s - ABORT_WITHIN_S - DISK_WITHIN_S - time.monotonic()))
+        self._ending.within(CLOSE_WITHIN_S)
+        self._thread.join(self._ending.left_s(kept_s=ABORT_WITHIN_S + DISK_WITHIN_S))
         request = self._request
         if request is not None:
             request.abort()
-        self._thread.join(max(0.0, close_by_s - DISK_WITHIN_S - time.monotonic()))
+        self._thread.join(self._ending.left_s(kept_s=DISK_WITHIN_S))
         self._outgoing.close()
         self._state = f"{self._state}; closed"
 
     def hurry(self) -> None:
         """Begin to end: see `Unhurried`."""
-        self._end_within(HURRY_S)
+        self._ending.within(HURRY_S)
 
     def summary(self) -> str:
         """Where the messages go, and what became of them."""
@@ -87,34 +88,19 @@ class Webhook:
         """What became of the messages, for graphs."""
         return self._outgoing.gauges(self._settings.name)
 
-    def _end_within(self, seconds: float) -> float:
-        """Let the thread come to its end, the first time; until when."""
-        if self._close_by_s is None:
-            self._close_by_s = time.monotonic() + seconds
-            self._stop.set()
-            self._news.set()
-        return self._close_by_s
-
-    def _is_too_late(self) -> bool:
-        """Whether nothing more is to be sent."""
-        close_by_s = self._close_by_s
-        return close_by_s is not None and time.monotonic() >= close_by_s - ABORT_WITHIN_S - DISK_WITHIN_S
+    def _begin_to_end(self) -> None:
+        self._stop.set()
+        self._news.set()
 
     def _run(self) -> None:
-        while True:
-            try:
-                self._send_all()
-                return
-            except Exception:  # a mistake of ours: messages wait on disk, and sending goes on
-                self._state = "unexpected error, see the log; trying again"
-                logger.exception("%s: %s", self._settings.name, self._state)
-            if self._stop.wait(LONGEST_RETRY_S):
-                return
+        set_state = partial(setattr, self, "_state")
+        name = self._settings.name
+        keep_sending(self._send_all, stop=self._stop, pause_s=LONGEST_RETRY_S, name=name, set_state=set_state)
 
     def _send_all(self) -> None:
         self._outgoing.rewind()
         backoff = Backoff(first_s=FIRST_RETRY_S, longest_s=LONGEST_RETRY_S)
-        while not self._is_too_late():
+        while self._ending.left_s(kept_s=ABORT_WITHIN_S + DISK_WITHIN_S) > 0:
             self._news.clear()
             message = self._outgoing.read()
             if message is None:
