@@ -36,6 +36,14 @@ class Failing(Model):
         return super().predict(image_bgr)
 
 
+class Endless(SilentCamera):
+    """A camera that goes on and on."""
+
+    def read(self, *, timeout_s):
+        self.items = self.items or [1]
+        return super().read(timeout_s=timeout_s)
+
+
 def test_a_runtime_that_fails_at_one_input_is_told_from_one_that_cannot_run_the_model(tmp_path):
     write_fragile_model(tmp_path / "model.onnx")
     backend = open_backend("onnxruntime", tmp_path / "model.onnx")
@@ -95,13 +103,8 @@ def test_a_camera_whose_model_fails_again_and_again_ends_the_run():
     sink = ResultSink()
     failing = lambda: Failing(1, at=range(100))  # noqa: E731
 
-    class Steady(SilentCamera):
-        def read(self, *, timeout_s):
-            self.items = self.items or [1]
-            return super().read(timeout_s=timeout_s)
-
     with pytest.raises(WatchdogError, match="inference failed .* after 2 sessions were replaced") as failed:
-        run(Steady([1]), [failing()], sink, SessionCare(spare=failing, most_replaced=2))
+        run(Endless([1]), [failing()], sink, SessionCare(spare=failing, most_replaced=2))
     assert failed.value.exit_code == 13
 
 
@@ -112,14 +115,6 @@ def test_a_new_model_that_cannot_be_loaded_ends_the_run_with_13_and_not_with_11(
     with pytest.raises(WatchdogError, match="inference failed .* cannot be replaced: .*found no hardware") as failed:
         run(ListSource(range(20)), [Failing(1, at=(5,))], ResultSink(), SessionCare(spare=spare))
     assert failed.value.exit_code == 13
-
-
-class Endless(SilentCamera):
-    """A camera that goes on and on."""
-
-    def read(self, *, timeout_s):
-        self.items = self.items or [1]
-        return super().read(timeout_s=timeout_s)
 
 
 def test_answers_that_are_no_numbers_are_a_failure_of_the_model():

@@ -148,7 +148,7 @@ class CameraRun:
         """Web pages last: what another sink has drawn is not drawn again."""
         options, resources = self._options, self._resources
         pages = open_web_sinks(options, self._board, cameras=len(self._sources), resources=resources)
-        outputs = options.outputs.open(sources=self._sources, resources=resources)
+        outputs = options.outputs.open(resources=resources)
         local = open_sinks(
             self._sources,
             save=options.save,

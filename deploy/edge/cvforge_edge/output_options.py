@@ -6,7 +6,7 @@ import argparse
 import hashlib
 import logging
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from cvforge_edge.sinks.outgoing import OutgoingSpec
     from cvforge_edge.sinks.sink import Sink
     from cvforge_edge.sinks.webhook_settings import WebhookSettings
-    from cvforge_edge.sources.source import Source
 
 MB = 1_000_000
 DEFAULT_KEEP = 5
@@ -62,20 +61,18 @@ class OutputPlan:
     mqtt: tuple[MqttSettings, OutgoingSpec] | None = None
     webhook: tuple[WebhookSettings, OutgoingSpec] | None = None
 
-    def open(self, *, sources: Sequence[Source], resources: ExitStack) -> list[Sink]:
+    def open(self, *, resources: ExitStack) -> list[Sink]:
         """Open the outputs.
 
         Args:
-            sources: which --csv may not replace.
             resources: closes the outputs in the end; closing them earlier does no harm.
 
         Raises:
             BackendError: paho-mqtt is not installed.
             StorageError: a file or a queue cannot be created.
-            UsageError: --csv names a source, or another process uses a queue.
+            UsageError: another process uses a queue.
         """
         sinks: list[Sink] = []
-        self._check_csv(sources)
         if self.mqtt is not None:  # first, since a file that is there already would be replaced
             from cvforge_edge.sinks.mqtt import Mqtt
 
@@ -92,10 +89,6 @@ class OutputPlan:
             sinks.append(CsvRows(self.csv, content=self.csv_content, rotation=self.rotation))
             resources.callback(sinks[-1].close)
         return sinks
-
-    def _check_csv(self, sources: Sequence[Source]) -> None:
-        if self.csv is not None and _place(self.csv) in [_place(source.name) for source in sources if not source.live]:
-            raise UsageError(f"--csv {self.csv}: would replace the source; write to another file")
 
 
 def add_output_options(parser: argparse.ArgumentParser) -> None:
@@ -280,7 +273,3 @@ def _address(text: str) -> str:
     except ValueError as error:
         reason = "is not UTF-8 text" if isinstance(error, UnicodeDecodeError) else error
         raise UsageError(f"--webhook {text}: {reason}") from None
-
-
-def _place(name: str) -> Path | None:
-    return None if name == STANDARD_OUTPUT else Path(name).resolve()

@@ -47,11 +47,6 @@ class Access:
         self._refused, self._warned_s = 0, -WARN_EVERY_S
 
     @property
-    def needs_token(self) -> bool:
-        """Whether there is a token at all."""
-        return self._token is not None
-
-    @property
     def refused(self) -> int:
         """How many wrong tokens came."""
         with self._lock:
