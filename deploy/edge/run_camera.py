@@ -25,7 +25,7 @@ def main() -> int:
     from cvforge_edge.camera_options import parse_options
 
     options = parse_options(sys.argv[1:])
-    from cvforge_edge.checked_bundle import open_checked_bundle, self_test
+    from cvforge_edge.checked_bundle import open_bundle_to_start, self_test
     from cvforge_edge.log_file import set_up_logging
     from cvforge_edge.model_options import keep_to_cpus
     from cvforge_edge.output_options import plan_outputs
@@ -33,7 +33,7 @@ def main() -> int:
     set_up_logging(quiet=options.quiet, path=options.log)
     keep_to_cpus(options.cpus)
     options.outputs = plan_outputs(options)
-    bundle = open_checked_bundle(options)
+    bundle = open_bundle_to_start(options)
     backend = options.backend
     if options.self_test:
         backend = self_test(options, bundle)

@@ -7,8 +7,9 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np
@@ -25,7 +26,7 @@ WORTH = 1.03
 """An arrangement with more sessions must be faster by this factor than one with fewer."""
 
 
-@dataclass(frozen=True, order=True)
+@dataclass(frozen=True)
 class Arrangement:
     """Sessions of one model that work in parallel.
 
@@ -36,6 +37,11 @@ class Arrangement:
 
     sessions: int
     threads: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """Sessions and threads: by this arrangements are sorted."""
+        return self.sessions, self.threads
 
     def __str__(self) -> str:
         sessions = "1 session" if self.sessions == 1 else f"{self.sessions} sessions"
@@ -90,7 +96,7 @@ def candidates(cores: int) -> list[Arrangement]:
     """
     found = {Arrangement(sessions, 1) for sessions in range(1, min(cores, MAX_SESSIONS) + 1)}
     found |= {Arrangement(cores // threads, threads) for threads in range(2, cores + 1) if cores % threads == 0}
-    return sorted(one for one in found if one.sessions <= MAX_SESSIONS)
+    return sorted((one for one in found if one.sessions <= MAX_SESSIONS), key=lambda one: one.size)
 
 
 def fastest_arrangement(
@@ -125,7 +131,7 @@ def fastest_arrangement(
 def choose(rates: dict[Arrangement, float]) -> Arrangement:
     """The fastest; of nearly equal ones that with the fewest sessions, and among those the fewest threads."""
     worthy = [one for one, rate in rates.items() if rate * WORTH >= max(rates.values())]
-    return min(worthy)
+    return min(worthy, key=lambda one: one.size)
 
 
 def _runs_per_s(models: Sequence[Backend], image_u8: npt.NDArray[np.uint8], *, measure_s: float) -> float:

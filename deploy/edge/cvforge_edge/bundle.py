@@ -6,16 +6,16 @@ import hashlib
 import os
 from collections.abc import Sequence
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import BundleError
-from cvforge_edge.file_check import FileCheck
+from cvforge_edge.file_check import FileCheck, kind_problems
 from cvforge_edge.file_check import file_sha256 as file_sha256
 from cvforge_edge.listed_files import MANIFEST_NAME, RESERVED_NAMES, SIGNATURE_NAME, BundleFile, ModelFile
 from cvforge_edge.manifest_file import files_named, read_manifest_bytes
 from cvforge_edge.private_copy import private_copy
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     from cvforge_edge.manifest import Manifest
@@ -31,12 +31,14 @@ class Bundle:
         manifest: what it holds.
         manifest_sha256: of the `manifest.json` that was read, which stands for all that it lists.
         signers: the trusted keys that vouch for it; empty where no trust was asked for.
+        whole: whether every file was looked into; otherwise that is left to who uses them.
     """
 
     folder: Path
     manifest: Manifest
     manifest_sha256: str
     signers: tuple[TrustedKey, ...] = ()
+    whole: bool = True
 
     def path_of(self, file: ModelFile | BundleFile) -> Path:
         """Where a listed file lies."""
@@ -74,10 +76,26 @@ def open_bundle(folder: Path | str, *, trust: TrustStore | None = None) -> Bundl
     signers = _signers(data, folder, trust=trust)
     with FileCheck(folder, files_named(data)) as check:
         manifest = checked_manifest(data, signers if trust is not None else None, folder=folder)
-        _raise_problems(
+        raise_problems(
             folder, [*check.problems(manifest.files), *([] if trust is None else _unlisted_problems(folder, manifest))]
         )
     return Bundle(folder, manifest, hashlib.sha256(data).hexdigest(), signers)
+
+
+def open_bundle_to_run(folder: Path | str) -> Bundle:
+    """As `open_bundle`, but does not look into the files: `copy_of` does for a model that is used, `RestOfBundle` for all.
+
+    Checksums of models that are not used are much of what a start would wait for.
+
+    Raises:
+        BundleError: as in `open_bundle`, except for altered files.
+    """
+    folder = Path(folder)
+    data = read_manifest_bytes(folder)
+    _signers(data, folder, trust=None)
+    manifest = checked_manifest(data, None, folder=folder)
+    raise_problems(folder, [problem for file in manifest.files for problem in kind_problems(folder, file)])
+    return Bundle(folder, manifest, hashlib.sha256(data).hexdigest(), whole=False)
 
 
 def open_bundle_to_sign(folder: Path | str) -> Bundle:
@@ -90,7 +108,7 @@ def open_bundle_to_sign(folder: Path | str) -> Bundle:
     data = read_manifest_bytes(folder)
     with FileCheck(folder, files_named(data)) as check:
         manifest = checked_manifest(data, None, folder=folder)
-        _raise_problems(folder, [*check.problems(manifest.files), *_unlisted_problems(folder, manifest)])
+        raise_problems(folder, [*check.problems(manifest.files), *_unlisted_problems(folder, manifest)])
     return Bundle(folder, manifest, hashlib.sha256(data).hexdigest())
 
 
@@ -161,7 +179,8 @@ def _signers(data: bytes, folder: Path, *, trust: TrustStore | None) -> tuple[Tr
     return check_signature(data, read_signature(folder), trust=trust, where=str(folder))
 
 
-def _raise_problems(folder: Path, problems: Sequence[str]) -> None:
+def raise_problems(folder: Path, problems: Sequence[str]) -> None:
+    """Raise a `BundleError` where there are any."""
     if problems:
         from cvforge_edge.manifest import problem_list
 

@@ -22,6 +22,7 @@ from cvforge_edge.evidence.options import open_evidence
 from cvforge_edge.model_options import arrange, open_predictors
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.progress import Progress
+from cvforge_edge.rest_of_bundle import RestOfBundle
 from cvforge_edge.sinks.open import open_sinks
 from cvforge_edge.source_options import frames_to_come, open_sources, source_settings
 from cvforge_edge.starting_board import model_fields, starting_board
@@ -80,8 +81,9 @@ class CameraRun:
             self._resources.callback(self._say_cameras)
         gc.freeze()  # what a start has made stays: no collection looks through it, now or later
         gc.enable()
-        with contextlib.closing(progress):
+        with contextlib.closing(progress), RestOfBundle(self._bundle, on_problem=self._stop.set) as rest:
             summary = self._run(progress)
+            rest.finish(wait=not self._stop.is_set())
         say(options, "\n".join([*summary.lines(), *(f"  {sink.summary()}" for sink in self._sinks)]))
         return INTERRUPTED if summary.interrupted and not options.show else 0
 

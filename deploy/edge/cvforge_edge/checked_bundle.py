@@ -10,6 +10,22 @@ if TYPE_CHECKING:
     from cvforge_edge.bundle import Bundle
 
 
+def open_bundle_to_start(options: argparse.Namespace) -> Bundle:
+    """The bundle, as little checked as a start may: all of it where it is to be trusted or proved, else not `whole`.
+
+    Args:
+        options: those of `open_checked_bundle`, and `self_test`.
+
+    Raises:
+        EdgeError: as in `open_checked_bundle`.
+    """
+    if options.trust is not None or options.self_test:
+        return open_checked_bundle(options)
+    from cvforge_edge.bundle import open_bundle_to_run
+
+    return open_bundle_to_run(options.bundle)
+
+
 def open_checked_bundle(options: argparse.Namespace) -> Bundle:
     """The bundle, once signature, version and every byte are as they should be.
 

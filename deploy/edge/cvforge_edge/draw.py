@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import colorsys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
@@ -13,6 +12,7 @@ import numpy as np
 
 from cvforge_edge.frame import MASK_OPACITY
 from cvforge_edge.labels import label_name
+from cvforge_edge.records import dataclass
 from cvforge_edge.types import VOID_CLASS_ID, ClassScores, Detections, Prediction, SegmentationMap
 
 if TYPE_CHECKING:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from cvforge_edge.records import dataclass
 
 TIME_DECIMALS = 3
 EVENT_LEVEL = 25

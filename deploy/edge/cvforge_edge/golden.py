@@ -22,7 +22,6 @@ import io
 import zipfile
 import zlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,6 +30,7 @@ import numpy as np
 from cvforge_edge.errors import BundleError, ImageError, SpecError
 from cvforge_edge.image_io import PNG_START, read_image, write_image
 from cvforge_edge.manifest import PRECISIONS
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
 from cvforge_edge.tolerance import Tolerance as Tolerance
 from cvforge_edge.tolerance import read_tolerances

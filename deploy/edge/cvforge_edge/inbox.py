@@ -7,11 +7,12 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 from cvforge_edge.errors import PictureError, SourceError
 from cvforge_edge.frame import Frame
+from cvforge_edge.records import dataclass
 from cvforge_edge.sources.source import PushingSource, Source
 
 logger = logging.getLogger(__name__)

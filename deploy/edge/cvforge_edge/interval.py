@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 
 from cvforge_edge.errors import SpecError
+from cvforge_edge.records import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import math
 import threading
 from collections import deque
-from dataclasses import dataclass
 from itertools import islice
+
+from cvforge_edge.records import dataclass
 
 KEPT_SAMPLES = 4096
 """Percentiles are those of the newest samples."""

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from cvforge_edge.bundle_paths import stays_inside
 from cvforge_edge.errors import SpecError
+from cvforge_edge.records import dataclass
 
 MANIFEST_NAME = "manifest.json"
 SIGNATURE_NAME = "signature.json"

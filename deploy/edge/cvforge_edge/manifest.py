@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, Union
 
@@ -22,6 +22,7 @@ from cvforge_edge.listed_files import ModelFile as ModelFile
 from cvforge_edge.manifest_file import read_manifest_bytes as read_manifest_bytes
 from cvforge_edge.postprocess import EMBEDDING, PostprocessSpec
 from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import format_json
 from cvforge_edge.types import Task
 

@@ -8,12 +8,12 @@ import logging
 import re
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import UsageError
 from cvforge_edge.option_types import count, positive
+from cvforge_edge.records import dataclass
 from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
 from cvforge_edge.sinks.rotation import Rotation

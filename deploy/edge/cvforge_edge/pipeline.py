@@ -6,13 +6,13 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from cvforge_edge.frame import Result
 from cvforge_edge.inbox import Inbox
 from cvforge_edge.latency import LatencyRecorder, StageLatency
 from cvforge_edge.outbox import Outbox
+from cvforge_edge.records import dataclass
 from cvforge_edge.sessions import FramePredictor, SessionCare, Sessions
 from cvforge_edge.sinks.sink import Unhurried
 from cvforge_edge.sinks.tended import Tending

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -12,6 +11,7 @@ import numpy as np
 from cvforge_edge.boxes import nms
 from cvforge_edge.errors import SpecError
 from cvforge_edge.geometry import Geometry
+from cvforge_edge.records import dataclass
 from cvforge_edge.types import VOID_CLASS_ID, ClassScores, Detections, Prediction, SegmentationMap, Task
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from cvforge_edge.geometry import Geometry
 from cvforge_edge.latency import PredictTimes
 from cvforge_edge.manifest import Manifest, ModelFile
 from cvforge_edge.postprocess import Outputs, PostprocessSpec, number_of_classes, postprocess
+from cvforge_edge.records import dataclass
 from cvforge_edge.types import Prediction
 
 if TYPE_CHECKING:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -10,6 +9,7 @@ import numpy as np
 
 from cvforge_edge.errors import SpecError
 from cvforge_edge.geometry import Geometry
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -38,7 +38,7 @@ def private_copy(path: Path, *, sha256: str) -> Iterator[Path]:
         found = _copy(path, descriptor)
         if found != sha256:
             raise BundleError(
-                f"{path}: altered since it was checked; SHA-256 is {found}, the manifest says {sha256}. Copy the bundle again, "
+                f"{path}: altered; SHA-256 is {found}, the manifest says {sha256}. Copy the bundle again, "
                 "beside the old one, and rename it"
             )
         if in_memory:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from cvforge_edge.errors import PictureError, UsageError
+from cvforge_edge.records import dataclass
 from cvforge_edge.types import VOID_CLASS_ID, Detections, Prediction, SegmentationMap
 
 if TYPE_CHECKING:

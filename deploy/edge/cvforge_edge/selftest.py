@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,6 +17,7 @@ from cvforge_edge.manifest import Manifest, ModelFile, problem_list
 from cvforge_edge.match import prediction_problems
 from cvforge_edge.postprocess import EMBEDDING, postprocess
 from cvforge_edge.predictor import Predictor, choose_model
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

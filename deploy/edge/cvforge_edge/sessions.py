@@ -7,11 +7,11 @@ import math
 import threading
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
 from cvforge_edge.errors import InferenceError, PictureError, SpecError, WatchdogError
 from cvforge_edge.frame import Result
+from cvforge_edge.records import dataclass
 from cvforge_edge.session import Session, Spare
 
 if TYPE_CHECKING:

@@ -17,12 +17,12 @@ import base64
 import binascii
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cvforge_edge.errors import SignatureError, UsageError
 from cvforge_edge.manifest import MANIFEST_NAME, SIGNATURE_NAME
 from cvforge_edge.plain_file import read_plain_file
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
 from cvforge_edge.trust import SHOWN_DIGITS, TrustedKey, TrustStore
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Protocol, runtime_checkable
 
 from cvforge_edge.latency import StageLatency
+from cvforge_edge.records import dataclass
 
 CLOCK_SET_S = 60.0
 """A clock that is off by less has drifted; one that is off by more has been set."""

@@ -6,10 +6,11 @@ import threading
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from cvforge_edge.records import dataclass
 from cvforge_edge.status import CameraStatus, Gauged, StatusBoard
 
 if TYPE_CHECKING:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import RulesError, UsageError
 from cvforge_edge.option_types import fraction, seconds
+from cvforge_edge.records import dataclass
 from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE
 
 if TYPE_CHECKING:

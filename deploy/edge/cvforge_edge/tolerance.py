@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import Any
 
 from cvforge_edge.errors import SpecError
 from cvforge_edge.manifest import PRECISIONS
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields
 
 OPTIONAL = ("embedding",)

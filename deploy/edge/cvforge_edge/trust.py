@@ -18,12 +18,12 @@ import base64
 import binascii
 import hashlib
 import re
-from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
 
 from cvforge_edge.errors import UsageError
 from cvforge_edge.manifest import name_problems
+from cvforge_edge.records import dataclass
 
 PUBLIC_SUFFIX = ".pub"
 PEM_BEGIN, PEM_END = "-----BEGIN PUBLIC KEY-----", "-----END PUBLIC KEY-----"

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import Enum
 from typing import TYPE_CHECKING, Any, Union
 
 import numpy as np
 
 from cvforge_edge.errors import SpecError
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -6,7 +6,6 @@ import contextlib
 import os
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from cvforge_edge.draft_folder import flush
 from cvforge_edge.errors import SignatureError, StorageError
 from cvforge_edge.manifest import name_problems
 from cvforge_edge.plain_file import read_plain_file
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields, format_json, parse_strict
 
 if TYPE_CHECKING:

@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, fields
+from dataclasses import fields
 from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import WatchdogError
+from cvforge_edge.records import dataclass
 from cvforge_edge.systemd import notify, watchdog_interval_s
 
 if TYPE_CHECKING:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from cvforge_edge.errors import BackendError
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -10,11 +10,12 @@ from __future__ import annotations
 import json
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvforge_edge.cli import run_command
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy as np

@@ -13,11 +13,11 @@ and one that was not: `{"not_measured": "the reason"}`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from cvforge_edge.errors import SpecError
 from cvforge_edge.latency import StageLatency
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields
 
 DECIMALS = 3

@@ -11,7 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from cvforge_edge.backends import BACKENDS, is_installed
@@ -20,6 +20,7 @@ from cvforge_edge.benchmark.cost import FileCost, NotMeasured, Spread, ThreadLat
 from cvforge_edge.bundle import Bundle
 from cvforge_edge.errors import BackendError
 from cvforge_edge.latency import LatencyRecorder, StageLatency
+from cvforge_edge.records import dataclass
 
 CHILD = "cvforge_edge.benchmark.child"
 ROUNDS = 3

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from cvforge_edge.evidence.consecutive import Consecutive
@@ -11,6 +10,7 @@ from cvforge_edge.evidence.criteria import outlier_reasons, unsure_reasons
 from cvforge_edge.evidence.drift import DriftWatch
 from cvforge_edge.evidence.reason import Reason
 from cvforge_edge.evidence.seen import Seen
+from cvforge_edge.records import dataclass
 
 
 class Keeping(Protocol):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from cvforge_edge.errors import BundleError
@@ -13,6 +13,7 @@ from cvforge_edge.evidence.position import DRIFT, LEVELS, OK
 from cvforge_edge.evidence.seen import Seen
 from cvforge_edge.evidence.windows import HOUR, SINCE_START, Windows
 from cvforge_edge.frame import Frame
+from cvforge_edge.records import dataclass
 from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.strict_json import Fields
 from cvforge_edge.types import Task

@@ -12,12 +12,12 @@ one sample lies in the other).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from cvforge_edge.evidence.position import DRIFT, LEVELS, NOTICE, OK, Limits, beyond_text, far_outside, position
+from cvforge_edge.records import dataclass
 from cvforge_edge.stats.distribution import Distribution
 from cvforge_edge.stats.embedding import EmbeddingStatistics
 from cvforge_edge.stats.statistics import Statistics

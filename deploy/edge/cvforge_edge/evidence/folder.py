@@ -8,13 +8,13 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cvforge_edge.errors import StorageError, UsageError
 from cvforge_edge.evidence.likeness import Likeness
 from cvforge_edge.evidence.record import FRAME_NAME, RECORD_SUFFIX, SUFFIXES, read_record
 from cvforge_edge.private_file import DRAFT_SUFFIX, FILE_MODE, make_private_folder, write_private_file
+from cvforge_edge.records import dataclass
 
 FRAMES = "frames"
 LOCK_NAME = ".lock"

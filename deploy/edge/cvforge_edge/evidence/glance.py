@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import OrderedDict
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +13,7 @@ import numpy as np
 from cvforge_edge.geometry import Geometry
 from cvforge_edge.latency import PredictTimes
 from cvforge_edge.postprocess import EMBEDDING, Outputs, PostprocessSpec, postprocess
+from cvforge_edge.records import dataclass
 from cvforge_edge.types import Prediction, Task
 
 if TYPE_CHECKING:

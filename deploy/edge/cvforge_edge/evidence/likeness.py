@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import base64
 import binascii
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvforge_edge.boxes import iou_matrix
 from cvforge_edge.evidence.seen import THUMBNAIL_HW, thumbnail_change
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields
 
 if TYPE_CHECKING:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
+from cvforge_edge.records import dataclass
 from cvforge_edge.stats.distribution import Distribution
 
 OK, NOTICE, DRIFT = "ok", "notice", "drift"

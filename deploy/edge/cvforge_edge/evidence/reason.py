@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
+
+from cvforge_edge.records import dataclass
 
 VALUE_DECIMALS, BOX_DECIMALS = 4, 2
 KINDS = ("unsure", "nothing_sure", "flicker", "jump", "outlier")

@@ -20,7 +20,7 @@ from __future__ import annotations
 import hashlib
 import re
 import time
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from cvforge_edge.evidence.reason import Reason
 from cvforge_edge.evidence.seen import Seen
 from cvforge_edge.frame import Frame, Result
 from cvforge_edge.plain_file import read_plain_file
+from cvforge_edge.records import dataclass
 from cvforge_edge.sinks.jsonl import json_record
 from cvforge_edge.strict_json import Fields, parse_strict
 

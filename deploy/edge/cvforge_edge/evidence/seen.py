@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +10,7 @@ import numpy as np
 
 from cvforge_edge.evidence.glance import Glance
 from cvforge_edge.frame import Frame
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

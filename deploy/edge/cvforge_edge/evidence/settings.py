@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
 
 PICTURES = ("original", "blurred", "none")
 PICTURE_FORMATS = ("jpg", "png")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from cvforge_edge.records import dataclass
 
 NEVER_S = float("-inf")
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from cvforge_edge.errors import SpecError
 from cvforge_edge.events import Event
 from cvforge_edge.frame import Result
 from cvforge_edge.labels import label_name
 from cvforge_edge.markings import Marking
+from cvforge_edge.records import dataclass
 from cvforge_edge.rules.condition import NEVER_S, Condition
 from cvforge_edge.rules.rule_types import LineCrossing, Point, ZoneDwell, ZoneOccupancy
 from cvforge_edge.rules.shapes import anchor_points, crosses, in_pixels, inside, side_of

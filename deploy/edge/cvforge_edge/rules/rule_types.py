@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Union
+
+from cvforge_edge.records import dataclass
 
 Point = tuple[float, float]
 

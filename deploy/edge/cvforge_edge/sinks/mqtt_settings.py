@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from cvforge_edge.address_secrets import address_without_secrets
 from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
 
 PASSWORD = "CVFORGE_MQTT_PASSWORD"
 PORTS = {"mqtt": 1883, "mqtts": 8883}

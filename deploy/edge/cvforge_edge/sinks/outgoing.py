@@ -13,13 +13,13 @@ import logging
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import cv2
 
 from cvforge_edge.frame import Result
+from cvforge_edge.records import dataclass
 from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.disk_queue import DiskQueue
 from cvforge_edge.sinks.jsonl import json_record, not_finite

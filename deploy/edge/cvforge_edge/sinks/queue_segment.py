@@ -8,11 +8,11 @@ import os
 import struct
 import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
 from cvforge_edge.draft_folder import flush
+from cvforge_edge.records import dataclass
 
 HEADER = struct.Struct(">4sQII")
 """Of a record: `MAGIC`, its number, length of its body, CRC-32 of number and body."""

@@ -9,11 +9,11 @@ import math
 import socket
 import threading
 import time
-from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any
 
 from cvforge_edge import __version__
+from cvforge_edge.records import dataclass
 from cvforge_edge.sinks.webhook_settings import WebhookSettings
 
 DEADLINES = 3

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass, field
+from dataclasses import field
 from urllib.parse import urlsplit
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
 from cvforge_edge.sinks.mqtt_settings import tls_context
 
 TOKEN, SIGNING_KEY = "CVFORGE_WEBHOOK_TOKEN", "CVFORGE_WEBHOOK_KEY"

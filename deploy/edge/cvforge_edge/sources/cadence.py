@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from cvforge_edge.records import dataclass
 
 EARLY_SHARE = 0.25
 """A frame may come by this share of an interval before it is due: clocks of cameras jitter."""

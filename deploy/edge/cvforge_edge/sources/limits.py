@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
 
 STALL_AFTER_S = 2.0
 LOST_AFTER_S = 5.0

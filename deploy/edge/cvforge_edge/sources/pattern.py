@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -12,6 +11,7 @@ import numpy as np
 
 from cvforge_edge.errors import SourceError
 from cvforge_edge.frame import Frame
+from cvforge_edge.records import dataclass
 from cvforge_edge.sources.cadence import Cadence, FrameGate
 from cvforge_edge.sources.capture import OpenCapture
 from cvforge_edge.sources.names import PATTERN_PREFIX

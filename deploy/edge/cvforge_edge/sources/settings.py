@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
 from cvforge_edge.sources.cadence import Cadence
 from cvforge_edge.sources.limits import LiveLimits
 

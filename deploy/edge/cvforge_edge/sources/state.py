@@ -13,8 +13,9 @@ Where a cell is empty, the state stays as it is. Only a frame makes a camera `li
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
+
+from cvforge_edge.records import dataclass
 
 State = Literal["connecting", "live", "stalled", "lost", "closed"]
 Happening = Literal["frame", "silence", "loss", "close"]

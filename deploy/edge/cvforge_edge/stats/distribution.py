@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvforge_edge.errors import SpecError
+from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import Fields
 
 if TYPE_CHECKING:

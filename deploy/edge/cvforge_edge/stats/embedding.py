@@ -10,12 +10,12 @@ covariance), its upper triangle row by row. D is a `Distribution`.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvforge_edge.errors import SpecError
+from cvforge_edge.records import dataclass
 from cvforge_edge.stats.distribution import MAX_COUNT, Bins, Distribution
 from cvforge_edge.strict_json import Fields
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import cv2
 import numpy as np
 
 from cvforge_edge.errors import SpecError
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

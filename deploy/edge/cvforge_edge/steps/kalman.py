@@ -8,10 +8,11 @@ matrix inversion. Source: Bar-Shalom, Li, Kirubarajan 2001, Estimation with Appl
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     import numpy.typing as npt

@@ -12,13 +12,14 @@ taken, after Yang et al. 2023, C-BIoU, where the width is a constant.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from cvforge_edge.errors import SpecError
 from cvforge_edge.frame import Result
+from cvforge_edge.records import dataclass
 from cvforge_edge.steps.assignment import heaviest_pairs
 from cvforge_edge.steps.kalman import BoxMotion, center_size
 from cvforge_edge.steps.tracking_defaults import KEEP_LOST_S, LOWEST_SCORE

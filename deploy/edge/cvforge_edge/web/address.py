@@ -5,9 +5,9 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import socket
-from dataclasses import dataclass
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
 
 DEFAULT_HOST, DEFAULT_PORT = "127.0.0.1", 8080
 ACCEPTED = (

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from http import HTTPStatus
 from typing import Any, Protocol
 from urllib.parse import parse_qs
+
+from cvforge_edge.records import dataclass
 
 MAX_HEAD_BYTES = 8192
 MAX_BODY_BYTES = 1024

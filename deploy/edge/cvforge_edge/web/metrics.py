@@ -6,10 +6,10 @@ Source of the format: https://prometheus.io/docs/instrumenting/exposition_format
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 from cvforge_edge import __version__
 from cvforge_edge.latency import StageLatency
+from cvforge_edge.records import dataclass
 from cvforge_edge.status import CameraStatus, Gauge, RunStatus
 from cvforge_edge.web.health import problem
 

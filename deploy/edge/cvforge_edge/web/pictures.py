@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import cv2
 
 from cvforge_edge.errors import EdgeError
 from cvforge_edge.frame import Result, draw_result
+from cvforge_edge.records import dataclass
 
 if TYPE_CHECKING:
     from cvforge_edge.draw import ImageU8
