@@ -48,8 +48,8 @@ format: $(STAMP)  ## format and mend what can be mended by itself
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-types: $(STAMP)  ## static types, strict for the device runtime and the config
-	@$(BIN)/mypy -p cvforge_edge -p cvforge.config -m cvforge.errors -m cvforge.cli
+types: $(STAMP)  ## static types, strict for the device runtime, the server and the config
+	@$(BIN)/mypy -p cvforge_edge -p cvforge_server -p cvforge.config -m cvforge.errors -m cvforge.cli
 
 check: lint types test  ## what every change must pass; CI runs it too
 

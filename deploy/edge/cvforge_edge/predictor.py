@@ -135,7 +135,18 @@ class Predictor:
         Raises:
             BackendError: inference fails, or the model's outputs are not those of the manifest.
         """
-        tensors = self.backend.run(input_u8[None])
+        return self.raw_outputs_of(input_u8[None])[0]
+
+    def raw_outputs_of(self, inputs_u8: npt.NDArray[np.uint8]) -> list[dict[str, npt.NDArray[Any]]]:
+        """As `raw_outputs` for inputs (n, height, width, 3) uint8, all in one call of the network.
+
+        Args:
+            inputs_u8: one of them, except for a model of the batch form.
+
+        Raises:
+            BackendError: inference fails, or the model's outputs are not those of the manifest.
+        """
+        tensors = self.backend.run(inputs_u8)
         names = self.manifest.outputs
         missing = sorted(set(names.values()) - set(tensors))
         if missing:
@@ -143,8 +154,8 @@ class Predictor:
                 f"{self.manifest.name}: the model has no output {', '.join(missing)}; found {', '.join(tensors)}. "
                 "The manifest belongs to another model; export the bundle again"
             )
-        outputs = {role: tensors[name][0] for role, name in names.items()}
-        classes = number_of_classes(outputs, self.manifest.postprocess)
+        outputs = [{role: tensors[name][i] for role, name in names.items()} for i in range(len(inputs_u8))]
+        classes = number_of_classes(outputs[0], self.manifest.postprocess)
         if classes != len(self.manifest.labels):
             raise BackendError(
                 f"{self.manifest.name}: {len(self.manifest.labels)} labels but output "

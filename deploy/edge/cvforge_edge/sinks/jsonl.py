@@ -19,17 +19,13 @@ from __future__ import annotations
 import json
 from typing import Any
 
-import numpy as np
-
 from cvforge_edge.errors import BackendError
 from cvforge_edge.frame import Result
-from cvforge_edge.labels import label_name
+from cvforge_edge.prediction_record import prediction_record
 from cvforge_edge.sinks.line_file import LineFile
 from cvforge_edge.sinks.rotation import Rotation
-from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap
 
-TOP_CLASSES = 5
-BOX_DECIMALS, SCORE_DECIMALS, TIME_DECIMALS = 2, 4, 3
+TIME_DECIMALS = 3
 
 
 class JsonLines:
@@ -100,42 +96,5 @@ def json_record(result: Result) -> dict[str, Any]:
         "source": frame.source,
         "width": frame.image_bgr.shape[1],
         "height": frame.image_bgr.shape[0],
-        **_prediction_fields(result.prediction, result.labels),
+        **prediction_record(result.prediction, result.labels),
     }
-
-
-def _prediction_fields(prediction: Prediction, labels: tuple[str, ...]) -> dict[str, Any]:
-    if isinstance(prediction, Detections):
-        return {"detections": _detections(prediction, labels)}
-    if isinstance(prediction, SegmentationMap):
-        return {"pixel_shares": _pixel_shares(prediction, labels)}
-    return {"classes": _classes(prediction, labels)}
-
-
-def _detections(detections: Detections, labels: tuple[str, ...]) -> list[dict[str, Any]]:
-    rows = []
-    for i in np.argsort(-detections.scores, kind="stable"):
-        class_id = int(detections.class_ids[i])
-        row: dict[str, Any] = {
-            "label": label_name(labels, class_id),
-            "class_id": class_id,
-            "score": round(float(detections.scores[i]), SCORE_DECIMALS),
-            "box_xyxy": [round(float(v), BOX_DECIMALS) for v in detections.boxes_xyxy[i]],
-        }
-        if detections.track_ids is not None:
-            row["track_id"] = int(detections.track_ids[i])
-        rows.append(row)
-    return rows
-
-
-def _classes(scores: ClassScores, labels: tuple[str, ...]) -> list[dict[str, Any]]:
-    return [
-        {"label": label_name(labels, class_id), "class_id": class_id, "score": round(prob, SCORE_DECIMALS)}
-        for class_id, prob in scores.top(TOP_CLASSES)
-    ]
-
-
-def _pixel_shares(segmentation: SegmentationMap, labels: tuple[str, ...]) -> dict[str, float]:
-    counts = np.bincount(segmentation.class_map.ravel(), minlength=256)
-    total = segmentation.class_map.size
-    return {label_name(labels, int(i)): round(float(counts[i] / total), SCORE_DECIMALS) for i in np.flatnonzero(counts)}

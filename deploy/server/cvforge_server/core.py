@@ -1,0 +1,201 @@
+"""From requests to answers: what every server does with them, and no server does in another way."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from cvforge_edge.bundle import open_bundle
+from cvforge_edge.manifest import Manifest
+from cvforge_edge.postprocess import Outputs
+from cvforge_edge.predictor import Predictor
+from cvforge_edge.records import dataclass
+from cvforge_server.errors import PHRASE, RequestError
+from cvforge_server.forward import forward
+from cvforge_server.images import Limits
+from cvforge_server.item import OK, Item
+from cvforge_server.request import ImageRequest, Part, read_request
+
+if TYPE_CHECKING:
+    from cvforge_edge.trust import TrustStore
+
+GREY = 114
+MS_PER_S = 1000.0
+TIME_DECIMALS = 3
+
+
+@dataclass(frozen=True)
+class Reply:
+    """The answer to one request.
+
+    Attributes:
+        status: of HTTP.
+        value: what the body says in JSON.
+        times_ms: how long its stages took: `decode` of its images with their preparation, `network` of the whole batch that
+            it was part of, `finish` until the answer stood.
+        objects: in all of its images.
+    """
+
+    status: int
+    value: dict[str, Any]
+    times_ms: dict[str, float]
+    objects: int = 0
+
+    @property
+    def phrase(self) -> str:
+        """What HTTP says beside the status."""
+        return PHRASE.get(self.status, "")
+
+    @property
+    def body(self) -> bytes:
+        """JSON in UTF-8."""
+        return json.dumps(self.value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+
+
+class Core:
+    """Answers requests with one loaded model; may be called from several threads.
+
+    Args:
+        predictor: of the batch form, or of one image at a time.
+        fingerprint: SHA-256 of the bundle's manifest, which stands for everything in it.
+        limits: what is taken on.
+        largest_batch: images that go through the network in one call; 1 where the model is not of the batch form.
+
+    Attributes:
+        model: what every answer says about it: `name`, `version`, `task`, `fingerprint`.
+    """
+
+    def __init__(self, predictor: Predictor, *, fingerprint: str, limits: Limits, largest_batch: int = 1) -> None:
+        self._predictor, self._limits, self._largest_batch = predictor, limits, largest_batch
+        self._manifest = manifest = predictor.manifest
+        self.model: dict[str, Any] = {
+            "name": manifest.name,
+            "version": manifest.version,
+            "task": manifest.task.value,
+            "fingerprint": fingerprint,
+        }
+
+    @classmethod
+    def from_bundle(
+        cls,
+        folder: Path | str,
+        *,
+        backend: str = "onnxruntime",
+        precision: str | None = None,
+        threads: int = 1,
+        trust: TrustStore | None = None,
+        limits: Limits | None = None,
+        largest_batch: int = 1,
+    ) -> Core:
+        """Check a bundle, load one of its models and run it once.
+
+        Args:
+            folder: the bundle.
+            backend: a name in `cvforge_edge.backends.BACKENDS`.
+            precision: as in `Predictor.from_bundle`.
+            threads: processor threads of one call.
+            trust: as in `Predictor.from_bundle`.
+            limits: what is taken on; None for the usual.
+            largest_batch: above 1 the batch form of the model is taken, which the bundle must have.
+
+        Raises:
+            EdgeError: the bundle is damaged or not trusted, has no such model, or the model fails.
+        """
+        bundle = open_bundle(folder, trust=trust)
+        predictor = Predictor.of_bundle(
+            bundle, backend=backend, precision=precision, threads=threads, batch=largest_batch > 1
+        )
+        limits = limits or Limits()
+        core = cls(predictor, fingerprint=bundle.manifest_sha256, limits=limits, largest_batch=largest_batch)
+        core.warm_up()
+        return core
+
+    def warm_up(self) -> None:
+        """Run the largest batch once, on grey: for what a runtime prepares at its first run no client waits.
+
+        Raises:
+            BackendError: the model does not fit its manifest, or fails.
+        """
+        size_hw = self._manifest.preprocess.size_hw
+        self._predictor.raw_outputs_of(np.full((self._largest_batch, *size_hw, 3), GREY, np.uint8))
+
+    def close(self) -> None:
+        """Free the model."""
+        self._predictor.close()
+
+    def answer(self, requests: Sequence[Sequence[Part]], *, ids: Sequence[str]) -> list[Reply]:
+        """One reply for each request, in their order; none fails because of another.
+
+        Args:
+            requests: each as its parts.
+            ids: of the requests, as the answers name them.
+        """
+        visits = [_Visit(parts, request_id) for parts, request_id in zip(requests, ids, strict=True)]
+        for visit in visits:
+            visit.open(self._manifest, self._limits)
+        started_s = time.monotonic()
+        waiting = [item for visit in visits for item in visit.items if item.input_u8 is not None]
+        inputs_u8 = [item.input_u8 for item in waiting if item.input_u8 is not None]
+        outputs = dict(zip(waiting, forward(self._predictor, inputs_u8, largest=self._largest_batch), strict=True))
+        network_ms = _ms_since(started_s)
+        return [visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms) for visit in visits]
+
+
+class _Visit:
+    """One request while it is answered."""
+
+    def __init__(self, parts: Sequence[Part], request_id: str) -> None:
+        self._parts, self._id = parts, request_id
+        self._request: ImageRequest | None = None
+        self._problem: RequestError | None = None
+        self._decode_ms = 0.0
+        self.items: list[Item] = []
+
+    def open(self, manifest: Manifest, limits: Limits) -> None:
+        started_s = time.monotonic()
+        try:
+            self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
+        except RequestError as problem:
+            self._problem = problem
+            return
+        self.items = [Item(upload) for upload in self._request.uploads]
+        for item in self.items:
+            item.open(manifest.preprocess, limits)
+        self._decode_ms = _ms_since(started_s)
+
+    def reply(
+        self,
+        outputs: Mapping[Item, Outputs | RequestError],
+        manifest: Manifest,
+        *,
+        model: dict[str, Any],
+        network_ms: float,
+    ) -> Reply:
+        head = {"request_id": self._id, "model": model}
+        if self._request is None:
+            assert self._problem is not None
+            return Reply(self._problem.status, {**head, "error": self._problem.to_value()}, {})
+        started_s = time.monotonic()
+        results = [
+            item.finish(outputs.get(item), manifest.postprocess, labels=manifest.labels, options=self._request.options)
+            for item in self.items
+        ]
+        times_ms = {"decode": self._decode_ms, "network": network_ms, "finish": _ms_since(started_s)}
+        rounded = {name: round(ms, TIME_DECIMALS) for name, ms in times_ms.items()}
+        statuses = [result["status"] for result in results]
+        status = OK if OK in statuses else max(statuses)
+        return Reply(
+            status,
+            {**head, "results": results, "times_ms": rounded},
+            times_ms,
+            sum(item.objects for item in self.items),
+        )
+
+
+def _ms_since(started_s: float) -> float:
+    return (time.monotonic() - started_s) * MS_PER_S

@@ -1,0 +1,46 @@
+"""Inputs through the network: together where the model can, and alone where together fails."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from cvforge_edge.errors import EdgeError
+from cvforge_edge.postprocess import Outputs
+from cvforge_edge.predictor import Predictor
+from cvforge_server.errors import Code, RequestError
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_log = logging.getLogger(__name__)
+
+
+def forward(
+    predictor: Predictor, inputs_u8: Sequence[npt.NDArray[np.uint8]], *, largest: int
+) -> list[Outputs | RequestError]:
+    """The network's outputs for each input, in their order; where one fails, the problem stands in its place alone.
+
+    Args:
+        predictor: of the batch form where `largest` is above 1.
+        inputs_u8: each (h, w, 3) uint8, as `PreprocessSpec.apply` makes them.
+        largest: inputs that go through in one call.
+    """
+    found: list[Outputs | RequestError] = []
+    for start in range(0, len(inputs_u8), largest):
+        found += _together(predictor, inputs_u8[start : start + largest])
+    return found
+
+
+def _together(predictor: Predictor, inputs_u8: Sequence[npt.NDArray[np.uint8]]) -> list[Outputs | RequestError]:
+    try:
+        return [*predictor.raw_outputs_of(np.stack(inputs_u8))]
+    except EdgeError as error:
+        if len(inputs_u8) == 1:
+            _log.error("inference failed: %s", error)
+            return [RequestError(Code.INFERENCE_FAILED, "the model failed at this image; the server's log says why")]
+        _log.warning("inference of %d images failed, each is run alone: %s", len(inputs_u8), error)
+    return [outcome for one in inputs_u8 for outcome in _together(predictor, [one])]

@@ -1,0 +1,83 @@
+"""Images of a request: looked at before they are decoded, and decoded into pixels."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from cvforge_edge.errors import ImageError
+from cvforge_edge.image_io import decode_image
+from cvforge_edge.records import dataclass
+from cvforge_server.errors import Code, RequestError
+from cvforge_server.image_header import read_header
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+BYTES_PER_MB = 1_000_000
+PIXELS_PER_MEGAPIXEL = 1_000_000
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a server takes on.
+
+    Attributes:
+        images: in one request.
+        image_mb: of one encoded image, in MB of 10^6 bytes.
+        megapixels: of one image, as its header says.
+    """
+
+    images: int = 16
+    image_mb: float = 20.0
+    megapixels: float = 50.0
+
+
+@dataclass(frozen=True)
+class Upload:
+    """One image as the client sent it.
+
+    Attributes:
+        name: what the client calls it, or its number in the request, from 0.
+        data: content of an image file; or why the client's text does not stand for any.
+    """
+
+    name: str
+    data: bytes | RequestError
+
+
+def decode_upload(upload: Upload, limits: Limits) -> npt.NDArray[np.uint8]:
+    """The pixels of an upload as (h, w, 3) uint8 BGR, as `cvforge_edge.image_io.decode_image` reads a file.
+
+    Raises:
+        RequestError: empty, too large, neither JPEG, PNG nor WebP, or damaged.
+    """
+    data = upload.data
+    if isinstance(data, RequestError):
+        raise data
+    if not data:
+        raise RequestError(Code.EMPTY, "the image is empty; send the content of a JPEG, PNG or WebP file")
+    if len(data) > limits.image_mb * BYTES_PER_MB:
+        raise RequestError(
+            Code.TOO_LARGE, f"the image has {len(data)} bytes, accepted {limits.image_mb:g} MB; send a smaller one"
+        )
+    header = read_header(data)
+    if header is None:
+        raise RequestError(
+            Code.NOT_AN_IMAGE, f"found {_first_bytes(data)}, accepted the content of a JPEG, PNG or WebP file"
+        )
+    if header.width * header.height > limits.megapixels * PIXELS_PER_MEGAPIXEL:
+        raise RequestError(
+            Code.TOO_LARGE,
+            f"the image has {header.width} x {header.height} pixels, accepted {limits.megapixels:g} megapixels; "
+            "send a smaller one",
+        )
+    try:
+        return decode_image(data, name="the image")
+    except ImageError as error:
+        raise RequestError(Code.DAMAGED_IMAGE, str(error)) from None
+
+
+def _first_bytes(data: bytes) -> str:
+    shown = data[:12].hex(" ")
+    return f"{len(data)} bytes that begin with {shown}"

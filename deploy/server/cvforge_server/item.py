@@ -1,0 +1,97 @@
+"""One image on its way through the server, and what became of it."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from cvforge_edge.errors import EdgeError
+from cvforge_edge.postprocess import Outputs, PostprocessSpec, postprocess
+from cvforge_edge.preprocess import PreprocessSpec
+from cvforge_edge.types import Detections
+from cvforge_server.answer import result_fields
+from cvforge_server.errors import Code, RequestError
+from cvforge_server.images import Limits, Upload, decode_upload
+from cvforge_server.options import RequestOptions
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+_log = logging.getLogger(__name__)
+OK = 200
+
+
+class Item:
+    """An image of a request; what goes wrong with it is kept here and stops nothing else.
+
+    Args:
+        upload: as the client sent it.
+
+    Attributes:
+        problem: why it cannot be answered; None so far.
+        input_u8: of the network, (h, w, 3) uint8; None before `open`.
+        objects: that were found.
+    """
+
+    def __init__(self, upload: Upload) -> None:
+        self._upload = upload
+        self.problem: RequestError | None = None
+        self.input_u8: npt.NDArray[np.uint8] | None = None
+        self.objects = 0
+
+    def open(self, preprocess: PreprocessSpec, limits: Limits) -> None:
+        """Decode and prepare the image."""
+        try:
+            self._image_bgr = decode_upload(self._upload, limits)
+            self.input_u8, self._geometry = preprocess.apply(self._image_bgr)
+        except RequestError as problem:
+            self.problem = problem
+        except Exception:  # an image that we have no idea of must not fail its neighbours
+            self.problem = self._unexpected()
+
+    def finish(
+        self,
+        outputs: Outputs | RequestError | None,
+        spec: PostprocessSpec,
+        *,
+        labels: Sequence[str],
+        options: RequestOptions,
+    ) -> dict[str, Any]:
+        """The image's part of the answer.
+
+        Args:
+            outputs: of the network for this image, or why there are none; None where `open` found a problem.
+            spec: how outputs are read.
+            labels: of the model.
+            options: of the request.
+        """
+        if isinstance(outputs, RequestError):
+            self.problem = outputs
+        if self.problem is None and outputs is not None and not isinstance(outputs, RequestError):
+            try:
+                return self._result(outputs, spec, labels=labels, options=options)
+            except EdgeError as error:
+                _log.error("outputs cannot be read: %s", error)
+                self.problem = RequestError(Code.INFERENCE_FAILED, f"the model's answer is not usable: {error}")
+            except Exception:
+                self.problem = self._unexpected()
+        problem = self.problem or self._unexpected()
+        return {"image": self._upload.name, "status": problem.status, "error": problem.to_value()}
+
+    def _result(
+        self, outputs: Outputs, spec: PostprocessSpec, *, labels: Sequence[str], options: RequestOptions
+    ) -> dict[str, Any]:
+        if options.score_threshold is not None:
+            spec = replace(spec, score_threshold=options.score_threshold)
+        prediction = postprocess(outputs, spec, self._geometry)
+        height, width = self._image_bgr.shape[:2]
+        fields = result_fields(prediction, self._image_bgr, labels=labels, options=options)
+        self.objects = len(fields.get("detections", ())) if isinstance(prediction, Detections) else 1
+        return {"image": self._upload.name, "status": OK, "width": width, "height": height, **fields}
+
+    def _unexpected(self) -> RequestError:
+        _log.exception("an image cannot be answered")
+        return RequestError(Code.INFERENCE_FAILED, "an unexpected error; the server's log has more")
