@@ -30,7 +30,7 @@ def test_detections_become_a_json_line_with_the_surest_first(tmp_path):
         "height": 48,
         "detections": [
             {"label": "red", "class_id": 0, "score": 0.75, "box_xyxy": [5.0, 6.0, 7.0, 8.0]},
-            {"label": "blue", "class_id": 1, "score": 0.25, "box_xyxy": [1.0, 2.0, 3.46, 4.0]},
+            {"label": "blue", "class_id": 1, "score": 0.25, "box_xyxy": [1.0, 2.0, 3.456, 4.0]},
         ],
     }
     assert lines[1]["detections"] == []
