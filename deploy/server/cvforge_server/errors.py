@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from enum import Enum
 
+from cvforge_edge.errors import EdgeError
+
 
 class Code(str, Enum):
     """Why a request, or one of its images, was not answered; the name is stable, its sentence is not."""
@@ -61,3 +63,9 @@ class RequestError(Exception):
     def to_value(self) -> dict[str, str]:
         """The `error` of an answer."""
         return {"code": self.code.value, "message": self.message}
+
+
+class ServerError(EdgeError):
+    """A server cannot be started or reached, or is not ready."""
+
+    exit_code = 14

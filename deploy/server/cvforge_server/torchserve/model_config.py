@@ -1,0 +1,72 @@
+"""What a worker is told beside its bundle: `model-config.yaml` of an archive, part TorchServe's and part ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
+from cvforge_server.images import Limits
+
+OURS = "cvforge"
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """How a model is served.
+
+    Attributes:
+        workers: processes, each with the model.
+        backend: a name in `cvforge_edge.backends.BACKENDS`.
+        precision: `fp32`, `fp16` or `int8`; None for the bundle's first that fits.
+        threads: processor threads of one call of the network.
+        largest_batch: requests that wait for each other, and images in one call of the network; above 1 the bundle needs the
+            batch form of the model, which pays on a GPU and not on a processor.
+        batch_delay_ms: how long a request waits for others.
+        response_timeout_s: a worker that needs longer for a batch is ended and started anew.
+        limits: what is taken on.
+    """
+
+    workers: int = 1
+    backend: str = "onnxruntime"
+    precision: str | None = None
+    threads: int = 1
+    largest_batch: int = 1
+    batch_delay_ms: int = 5
+    response_timeout_s: int = 30
+    limits: Limits = Limits()
+
+    def to_value(self) -> dict[str, Any]:
+        """What `model-config.yaml` says."""
+        return {
+            "minWorkers": self.workers,
+            "maxWorkers": self.workers,
+            "batchSize": self.largest_batch,
+            "maxBatchDelay": self.batch_delay_ms,
+            "responseTimeout": self.response_timeout_s,
+            "startupTimeout": 120,
+            OURS: {
+                "backend": self.backend,
+                "precision": self.precision,
+                "threads": self.threads,
+                "largest_batch": self.largest_batch,
+                "limits": dict(vars(self.limits)),
+            },
+        }
+
+    @classmethod
+    def read(cls, value: Mapping[str, Any]) -> ModelConfig:
+        """The other way round, as a worker needs it.
+
+        Raises:
+            UsageError: our part is missing or has other keys than expected.
+        """
+        ours = dict(value.get(OURS) or {})
+        try:
+            limits = Limits(**ours.pop("limits"))
+            return cls(workers=value["minWorkers"], limits=limits, **ours)
+        except (KeyError, TypeError) as error:
+            raise UsageError(
+                f"model-config.yaml: {OURS}: {error}; make the archive again with tools/serve.py"
+            ) from None

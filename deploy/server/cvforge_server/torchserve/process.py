@@ -1,0 +1,271 @@
+"""The server's process: started so that it can be found again, and ended with everything that it has started."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from cvforge_edge.errors import StorageError
+from cvforge_edge.records import dataclass
+from cvforge_server.errors import ServerError
+from cvforge_server.torchserve.management import Management, ModelState
+from cvforge_server.torchserve.server_files import CONFIG_NAME, KEYS_NAME, LOGS, STATE_NAME, Ports, ServerConfig
+
+POLL_S = 0.25
+STOP_S = 10.0
+"""So long a server may take to end by itself."""
+LOG_LINES = 15
+OUTPUT_NAME = "server.log"
+SHORT = "/tmp"
+"""Sockets of workers lie there: their paths may have 107 characters."""
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that was started.
+
+    Attributes:
+        folder: its files, logs and tokens.
+        pid: of the process that leads its group.
+        started: when, in seconds since 1970, by which a process is told from a later one of the same number.
+        temporary: its sockets lie there.
+        host: address for clients.
+        ports: where it listens.
+        models: names under which models are served.
+    """
+
+    folder: Path
+    pid: int
+    started: float
+    temporary: str
+    host: str
+    ports: Ports
+    models: tuple[str, ...]
+
+    @classmethod
+    def read(cls, folder: Path) -> Running:
+        """The server of a folder.
+
+        Raises:
+            ServerError: none was started there, or its notes are damaged.
+        """
+        try:
+            value = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
+            ports, models = Ports(**value.pop("ports")), tuple(value.pop("models"))
+            return cls(folder=folder, ports=ports, models=models, **value)
+        except FileNotFoundError:
+            raise ServerError(f"{folder}: no server was started there") from None
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            raise ServerError(f"{folder / STATE_NAME}: cannot be read ({error})") from None
+
+    def write(self) -> None:
+        """Leave a note of it in its folder."""
+        value = {**vars(self), "ports": vars(self.ports), "models": list(self.models)}
+        del value["folder"]
+        draft = self.folder / f"{STATE_NAME}.part"
+        draft.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
+        draft.replace(self.folder / STATE_NAME)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the process is still there, and the same."""
+        return _started(self.pid) == self.started
+
+    def management(self) -> Management:
+        """Its management interface.
+
+        Raises:
+            ServerError: it has not made its tokens yet.
+        """
+        return Management(self.ports.management, token=token(self.folder, "management"))
+
+    def states(self) -> list[ModelState]:
+        """The models and their workers.
+
+        Raises:
+            ServerError: the server does not answer.
+        """
+        management = self.management()
+        return [management.model(name) for name in self.models]
+
+
+def start(config: ServerConfig, folder: Path) -> Running:
+    """Start TorchServe in a process group of its own; it is not ready yet.
+
+    Args:
+        config: how.
+        folder: of the server; its notes, logs and tokens go there.
+
+    Raises:
+        ServerError: one runs there already, a port is taken, or Java or TorchServe is missing.
+        StorageError: the folder cannot be written.
+    """
+    _check_programs()
+    if (folder / STATE_NAME).exists() and Running.read(folder).alive:
+        raise ServerError(
+            f"{folder}: a server runs there; stop it with tools/serve.py stop, or choose another --server"
+        )
+    config.ports.check_free(config.host)
+    temporary = tempfile.mkdtemp(prefix="cvforge-", dir=SHORT if Path(SHORT).is_dir() else None)
+    try:
+        config.write(folder)
+        (folder / KEYS_NAME).unlink(missing_ok=True)
+        with (folder / LOGS / OUTPUT_NAME).open("wb") as output:
+            process = subprocess.Popen(
+                _command(config, folder),
+                cwd=folder,
+                env=_environment(folder, temporary),
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=subprocess.STDOUT,
+                start_new_session=True,
+            )
+        running = Running(
+            folder,
+            process.pid,
+            _started(process.pid) or 0.0,
+            temporary,
+            config.host,
+            config.ports,
+            tuple(config.models),
+        )
+        running.write()
+    except OSError as error:
+        shutil.rmtree(temporary, ignore_errors=True)
+        raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another --server") from None
+    return running
+
+
+def wait_ready(running: Running, *, timeout_s: float, say: Callable[[str], None], over: threading.Event) -> None:
+    """Return when every worker of every model takes requests; that `/ping` answers does not mean it.
+
+    Args:
+        running: just started.
+        timeout_s: how long that may take.
+        say: told of each change.
+        over: set when nobody waits any more.
+
+    Raises:
+        KeyboardInterrupt: nobody waits any more.
+        ServerError: the server ended, or is not ready in time; the message has the end of its log.
+    """
+    until_s = time.monotonic() + timeout_s
+    said = ""
+    while time.monotonic() < until_s:
+        if not running.alive:
+            raise ServerError(f"the server ended while it started\n{log_end(running.folder)}")
+        try:
+            states = running.states()
+        except ServerError:
+            states = []
+        line = "; ".join(state.line() for state in states)
+        if line != said:
+            say(line)
+            said = line
+        if states and all(state.ready for state in states):
+            return
+        if over.wait(POLL_S):
+            raise KeyboardInterrupt
+    raise ServerError(f"not ready after {timeout_s:g} s: {said or 'no answer'}\n{log_end(running.folder)}")
+
+
+def stop(running: Running) -> None:
+    """End the server and everything that it has started, and forget it.
+
+    Raises:
+        ServerError: its processes cannot be ended.
+    """
+    if running.alive:
+        _signal_group(running.pid, signal.SIGTERM)
+        until_s = time.monotonic() + STOP_S
+        while time.monotonic() < until_s and _group_members(running.pid):
+            time.sleep(POLL_S / 5)
+    _signal_group(running.pid, signal.SIGKILL)
+    shutil.rmtree(running.temporary, ignore_errors=True)
+    for name in (STATE_NAME, KEYS_NAME):
+        (running.folder / name).unlink(missing_ok=True)
+
+
+def log_end(folder: Path) -> str:
+    """The last lines that the server wrote, for a message."""
+    try:
+        lines = (folder / LOGS / OUTPUT_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        return ""
+    return "\n".join(lines[-LOG_LINES:])
+
+
+def token(folder: Path, kind: str) -> str:
+    """A token that the server has made.
+
+    Args:
+        folder: of the server.
+        kind: `inference` or `management`.
+
+    Raises:
+        ServerError: it has not made any yet.
+    """
+    try:
+        return str(json.loads((folder / KEYS_NAME).read_text(encoding="utf-8"))[kind]["key"])
+    except (OSError, ValueError, KeyError, TypeError):
+        raise ServerError(f"{folder / KEYS_NAME}: no token yet") from None
+
+
+def _command(config: ServerConfig, folder: Path) -> list[str]:
+    files = ("--model-store", str(config.store.resolve()), "--ts-config", str((folder / CONFIG_NAME).resolve()))
+    return [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", *files]
+
+
+def _environment(folder: Path, temporary: str) -> dict[str, str]:
+    logs = str((folder / LOGS).resolve())
+    ours = {"TMPDIR": temporary, "TEMP": temporary, "LOG_LOCATION": logs, "METRICS_LOCATION": logs}
+    threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # more workers, not more threads
+    kept = {name: value for name, value in os.environ.items() if not name.startswith("TS_")}
+    return {**threads, **kept, **ours}
+
+
+def _check_programs() -> None:
+    home = os.environ.get("JAVA_HOME")
+    java = str(Path(home) / "bin" / "java") if home else "java"
+    if shutil.which(java) is None:
+        raise ServerError("java: not found; TorchServe needs Java 11 or newer: apt-get install openjdk-17-jre-headless")
+    if importlib.util.find_spec("ts") is None or importlib.util.find_spec("torch") is None:
+        raise ServerError("torchserve or torch is not installed; pip install 'cvforge[server]'")
+
+
+def _started(pid: int) -> float | None:
+    """When a process was started; None where there is none, or only its exit status is left."""
+    import psutil
+
+    try:
+        process = psutil.Process(pid)
+        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
+    except psutil.Error:
+        return None
+
+
+def _group_members(leader: int) -> list[int]:
+    import psutil
+
+    members = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(OSError, psutil.Error):
+            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
+                members.append(process.pid)
+    return members
+
+
+def _signal_group(leader: int, number: int) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        os.killpg(leader, number)

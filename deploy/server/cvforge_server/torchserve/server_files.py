@@ -1,0 +1,172 @@
+"""What a server is started with: its configuration, written into a folder of its own."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import socket
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from cvforge_edge.errors import UsageError
+from cvforge_edge.records import dataclass
+from cvforge_server.errors import ServerError
+from cvforge_server.torchserve.meters import DECLARED
+
+CONFIG_NAME, METRICS_NAME, KEYS_NAME, STATE_NAME = "config.properties", "metrics.yaml", "key_file.json", "server.json"
+LOGS = "logs"
+MINUTES_PER_DAY = 24 * 60
+LOOPBACK = "127.0.0.1"
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the server listens; all but the first two serve machines of ours, not clients.
+
+    Attributes:
+        inference: HTTP.
+        grpc: likewise by gRPC.
+        management: HTTP, always on loopback.
+        metrics: for Prometheus, always on loopback.
+        grpc_management: by gRPC, always on loopback.
+    """
+
+    inference: int
+    grpc: int
+    management: int
+    metrics: int
+    grpc_management: int
+
+    @classmethod
+    def beginning_at(cls, port: int) -> Ports:
+        """Five in a row.
+
+        Raises:
+            UsageError: one of them does not exist.
+        """
+        if not 1 <= port <= 65535 - 4:
+            raise UsageError(f"--port: found {port}, accepted 1 to {65535 - 4}: five ports in a row are used")
+        return cls(*range(port, port + 5))
+
+    def check_free(self, host: str) -> None:
+        """Raise a `ServerError` for one that is taken."""
+        for name, port in vars(self).items():
+            try:
+                socket.create_server((host if name in ("inference", "grpc") else LOOPBACK, port)).close()
+            except OSError as error:
+                raise ServerError(f"port {port} ({name}): {error.strerror}; choose another --port") from None
+
+
+@dataclass(frozen=True)
+class ServerConfig:
+    """How a server runs.
+
+    Attributes:
+        store: folder of archives.
+        models: file or folder name of each archive in the store, by the name under which it is served.
+        ports: where it listens.
+        host: address for clients; loopback unless told otherwise.
+        token_days: how long the tokens are valid that it makes at its start.
+        request_mb: largest body of a request, in MB of 10^6 bytes.
+        queue: requests that may wait for workers of one model; more are refused with 503.
+        heap_mb: memory for Java.
+        gpus: that workers are spread over.
+    """
+
+    store: Path
+    models: dict[str, str]
+    ports: Ports
+    host: str = LOOPBACK
+    token_days: int = 365
+    request_mb: float = 50.0
+    queue: int = 100
+    heap_mb: int = 512
+    gpus: int = 0
+
+    def properties(self, folder: Path) -> str:
+        """The content of TorchServe's `config.properties`.
+
+        Args:
+            folder: of the server, which holds what this refers to.
+        """
+        ports = self.ports
+        values = {
+            "inference_address": f"http://{self.host}:{ports.inference}",
+            "management_address": f"http://{LOOPBACK}:{ports.management}",
+            "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",
+            "grpc_inference_address": self.host,
+            "grpc_inference_port": ports.grpc,
+            "grpc_management_address": LOOPBACK,
+            "grpc_management_port": ports.grpc_management,
+            "model_store": self.store.resolve(),
+            "load_models": ",".join(f"{name}={archive}" for name, archive in self.models.items()),
+            "disable_token_authorization": "false",
+            "token_expiration_min": self.token_days * MINUTES_PER_DAY,
+            "enable_model_api": "false",  # nobody registers models, and thereby code, while it runs
+            "allowed_urls": "file:///none",
+            "use_env_allowed_urls": "false",
+            "enable_envvars_config": "false",
+            "install_py_dep_per_model": "false",
+            "decode_input_request": "false",  # the handler does; JSON that is none would end the worker here
+            "limit_max_image_pixels": "true",
+            "max_request_size": round(self.request_mb * 1_000_000),
+            "max_response_size": 100_000_000,
+            "job_queue_size": self.queue,
+            "number_of_gpu": self.gpus,
+            "metrics_mode": "prometheus",
+            "metrics_config": (folder / METRICS_NAME).resolve(),
+            "disable_system_metrics": "true",
+            "ts_open_inference_protocol": "oip",
+            "async_logging": "true",
+            "vmargs": f"-Xmx{self.heap_mb}m -XX:+ExitOnOutOfMemoryError",
+        }
+        return "".join(f"{name}={value}\n" for name, value in values.items())
+
+    def write(self, folder: Path) -> None:
+        """Write the files into a folder that only this user can look into, made where it is missing.
+
+        Raises:
+            OSError: they cannot be written.
+        """
+        folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+        folder.chmod(0o700)  # the tokens will lie there
+        (folder / LOGS).mkdir(exist_ok=True)
+        (folder / METRICS_NAME).write_text(json.dumps(_metrics(), indent=2) + "\n", encoding="utf-8")
+        (folder / CONFIG_NAME).write_text(self.properties(folder), encoding="utf-8")
+
+
+def archives_in(store: Path, names: Sequence[str]) -> dict[str, str]:
+    """The archives of a store by name: those that are named, or all.
+
+    Raises:
+        UsageError: the store has no such archive, or none at all.
+    """
+    found = {}
+    for path in sorted(store.iterdir()) if store.is_dir() else ():
+        if path.suffix == ".mar" and path.is_file():
+            found[path.stem] = path.name
+        elif (path / "MAR-INF" / "MANIFEST.json").is_file() and not path.name.startswith("."):
+            found[path.name] = path.name
+    missing = [name for name in names if name not in found]
+    if missing or not found:
+        raise UsageError(
+            f"{store}: no archive {', '.join(missing)}; found {', '.join(found) or 'none'}. "
+            "Make one with: tools/serve.py archive --bundle BUNDLE"
+        )
+    return {name: found[name] for name in names or found}
+
+
+def _metrics() -> dict[str, Any]:
+    """TorchServe's own metrics and ours; JSON is YAML."""
+    import yaml
+
+    place = importlib.util.find_spec("ts")
+    if place is None or place.origin is None:
+        raise ServerError("torchserve is not installed; pip install 'cvforge[server]'")
+    text = (Path(place.origin).parent / "configs" / "metrics.yaml").read_text(encoding="utf-8")
+    declared: dict[str, Any] = yaml.safe_load(text)
+    model_metrics = declared.setdefault("model_metrics", {})
+    for kind, entries in DECLARED.items():
+        model_metrics.setdefault(kind, []).extend(entries)
+    return declared

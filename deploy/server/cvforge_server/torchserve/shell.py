@@ -1,0 +1,103 @@
+"""What TorchServe calls: its requests become those of the core, and the core's replies its answers."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+import logging
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import cv2
+
+from cvforge_edge.errors import BundleError
+from cvforge_server.core import Core, Reply
+from cvforge_server.item import OK
+from cvforge_server.request import Part
+from cvforge_server.torchserve.meters import Meters
+from cvforge_server.torchserve.model_config import ModelConfig
+
+_log = logging.getLogger("cvforge_server")
+BUNDLE_FOLDER = "bundle"
+
+
+class TorchServeShell:
+    """A handler whose workers answer from the bundle inside their archive.
+
+    `initialize` and `handle` are the two methods that TorchServe looks for.
+    """
+
+    def __init__(self) -> None:
+        self._core: Core | None = None
+        self._meters: Meters | None = None
+
+    def initialize(self, context: Any) -> None:
+        """Load the bundle; where this raises, TorchServe starts the worker again, later and later.
+
+        Args:
+            context: of the worker, with `system_properties` and `model_yaml_config`.
+
+        Raises:
+            EdgeError: the bundle is damaged, or no runtime fits it.
+        """
+        folder = Path(context.system_properties["model_dir"])
+        config = ModelConfig.read(context.model_yaml_config)
+        cv2.setNumThreads(1)  # one core a worker: more workers, not more threads
+        self._core = Core.from_bundle(
+            folder / BUNDLE_FOLDER,
+            backend=config.backend,
+            precision=config.precision,
+            threads=config.threads,
+            limits=config.limits,
+            largest_batch=config.largest_batch,
+        )
+        self._meters = _meters(context)
+        _log.info("ready: %s", self._core.model)
+
+    def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
+        """Answer a batch of requests, each with a status of its own.
+
+        Args:
+            data: of each request the parts by name.
+            context: gets statuses, headers and metrics.
+        """
+        if self._core is None:
+            raise BundleError("the worker has no model: initialize was not called")
+        ids = [context.get_request_id(number) or "" for number in range(len(data))]
+        requests = [_parts(fields, context, number) for number, fields in enumerate(data)]
+        replies = self._core.answer(requests, ids=ids)
+        for number, (reply, request_id) in enumerate(zip(replies, ids, strict=True)):
+            if reply.status != OK:
+                context.set_response_status(reply.status, reply.phrase, number)
+            context.set_response_content_type(number, "application/json")
+            self._note(reply, request_id)
+        return [reply.body for reply in replies]
+
+    def _note(self, reply: Reply, request_id: str) -> None:
+        """One line of the log, and the figures of one request."""
+        if self._meters is not None:
+            self._meters.note(reply)
+        stages = " ".join(f"{stage}_ms={ms:.1f}" for stage, ms in reply.times_ms.items())
+        _log.info("request=%s status=%d objects=%d %s", request_id, reply.status, reply.objects, stages)
+
+
+def _parts(fields: Mapping[str, Any], context: Any, number: int) -> list[Part]:
+    """TorchServe keeps the content type of a part among the request's headers, by the part's name."""
+    parts = []
+    for name, value in fields.items():
+        header = context.get_request_header(number, name)
+        content_type = header.get("content-type") if isinstance(header, dict) else None
+        data = value.encode("utf-8") if isinstance(value, str) else bytes(value)
+        parts.append(Part(name, data, content_type or ""))
+    return parts
+
+
+def _meters(context: Any) -> Meters | None:
+    try:
+        return Meters(context.metrics, model=context.model_name)
+    except LookupError as error:
+        _log.warning("no figures for Prometheus: %s; start the server with tools/serve.py", error)
+        return None
