@@ -1,10 +1,10 @@
-"""Packaging: the trainer `cvforge`, the torch-free device runtime `cvforge_edge`, an extra for each place they run."""
+"""Packaging: the trainer `cvforge`, the device runtime `cvforge_edge`, the server `cvforge_server`; an extra for each place."""
 
 import re
 
 from setuptools import find_packages, setup
 
-EDGE = "deploy/edge/cvforge_edge"
+EDGE, SERVER = "deploy/edge/cvforge_edge", "deploy/server/cvforge_server"
 VERSION = re.search(r'__version__ = "(.+)"', open("cvforge/__init__.py", encoding="utf-8").read())[1]
 
 EXTRAS = {
@@ -59,9 +59,11 @@ EXTRAS = {
     "tensorflow": ["tensorflow>=2.20"],
     "track": ["mlflow>=3.5", "wandb>=0.22"],
     "server": [
+        "numpy>=1.26",
+        "torch>=2.10",  # workers import it, whatever they run
         "torchserve==0.12.0",
-        "torch-model-archiver==0.12.0",
         "pyyaml>=6.0",
+        "psutil>=6.0",
         "onnxruntime>=1.20",
         "opencv-python-headless>=4.10",
     ],
@@ -92,8 +94,10 @@ setup(
         *find_packages(include=["cvforge", "cvforge.*"]),
         "cvforge_edge",
         *(f"cvforge_edge.{name}" for name in find_packages(EDGE)),
+        "cvforge_server",
+        *(f"cvforge_server.{name}" for name in find_packages(SERVER)),
     ],
-    package_dir={"cvforge_edge": EDGE},
+    package_dir={"cvforge_edge": EDGE, "cvforge_server": SERVER},
     package_data={"cvforge": ["py.typed"], "cvforge_edge": ["py.typed"], "cvforge_edge.web": ["page/*"]},
     extras_require=EXTRAS,
     classifiers=[

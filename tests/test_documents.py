@@ -41,13 +41,11 @@ def test_every_command_is_understood_by_its_program(
     monkeypatch.setattr(sys, "path", [str(folder), *sys.path])
     program = runpy.run_path(str(folder / script))
     if arguments[0] in program.get("COMMANDS", {}):
-        program = vars(importlib.import_module(program["COMMANDS"][arguments.pop(0)]))
+        importlib.import_module(program["COMMANDS"][arguments.pop(0)])._parser().parse_args(arguments)
+        return
     if Path(script).name in EDGE_PROGRAMS:
         parse = program.get("parse_options") or importlib.import_module("cvforge_edge.camera_options").parse_options
         parse(arguments)
-        return
-    if arguments[0] in program.get("COMMANDS", {}):
-        importlib.import_module(program["COMMANDS"][arguments[0]])._parser().parse_args(arguments[1:])
         return
     options = vars(program["_parser"]().parse_intermixed_args(arguments))
     if options.get("config") is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import importlib
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -15,14 +16,9 @@ except ModuleNotFoundError:  # a server needs neither torch's trainer nor an ins
     sys.path[:0] = [str(DEPLOY / "edge"), str(DEPLOY / "server")]
 
 from cvforge_edge.cli import run_command
-from cvforge_server.commands import archive, start, status, stop
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
-    "archive": archive.main,
-    "start": start.main,
-    "status": status.main,
-    "stop": stop.main,
-}
+COMMANDS = {name: f"cvforge_server.commands.{name}" for name in ("archive", "start", "status", "stop")}
+"""The module of each command; it has `main(argv) -> exit code`."""
 EXAMPLES = """\
 commands (each has its own --help):
   archive   put a bundle and the code that serves it into a model store
@@ -46,7 +42,8 @@ exit codes:
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one of the commands; the exit code."""
     arguments = _parser().parse_args(argv)
-    return COMMANDS[arguments.command](arguments.rest)
+    run: Callable[[Sequence[str]], int] = importlib.import_module(COMMANDS[arguments.command]).main
+    return run(arguments.rest)
 
 
 def _parser() -> argparse.ArgumentParser:

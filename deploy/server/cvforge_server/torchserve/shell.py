@@ -10,6 +10,7 @@ import logging
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from urllib.parse import parse_qsl
 
 import cv2
 
@@ -22,6 +23,7 @@ from cvforge_server.torchserve.model_config import ModelConfig
 
 _log = logging.getLogger("cvforge_server")
 BUNDLE_FOLDER = "bundle"
+OPTIONS_HEADER, MODEL_PARAMETER = "x-cvforge-options", "model_name"
 
 
 class TorchServeShell:
@@ -85,13 +87,23 @@ class TorchServeShell:
 
 
 def _parts(fields: Mapping[str, Any], context: Any, number: int) -> list[Part]:
-    """TorchServe keeps the content type of a part among the request's headers, by the part's name."""
+    """TorchServe keeps the content type of a part among the request's headers, by the part's name.
+
+    It drops what stands in the address after `/predictions/NAME?`, so that options of a bare image come in a header; those
+    of `/invocations?model_name=NAME&...` it hands on.
+    """
     parts = []
     for name, value in fields.items():
+        if name == MODEL_PARAMETER:
+            continue
         header = context.get_request_header(number, name)
         content_type = header.get("content-type") if isinstance(header, dict) else None
         data = value.encode("utf-8") if isinstance(value, str) else bytes(value)
         parts.append(Part(name, data, content_type or ""))
+    for name, value in context.get_all_request_header(number).items():
+        if name.lower() == OPTIONS_HEADER and isinstance(value, str):
+            pairs = parse_qsl(value, keep_blank_values=True)
+            parts += [Part(option, text.encode("utf-8")) for option, text in pairs]
     return parts
 
 

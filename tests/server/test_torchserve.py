@@ -1,0 +1,189 @@
+"""The real TorchServe: what clients send, what they are told, and that nobody suffers from others' requests."""
+
+from __future__ import annotations
+
+import base64
+import json
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from cvforge_edge.bundle import open_bundle
+from edge.conftest import build_bundle, two_squares
+from edge.test_run_camera import run_camera
+from server.real_server import MISSING, RealServer, serve, start_server, stop_server
+
+pytestmark = [pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
+PNG = cv2.imencode(".png", two_squares())[1].tobytes()
+BOUNDARY = "boundary"
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    folder = tmp_path_factory.mktemp("serve")
+    bundles = {
+        name: build_bundle(folder / name, name, formats=("onnx",), golden=True) for name in ("detector", "segmenter")
+    }
+    started = start_server(folder, bundles)
+    yield started
+    stop_server(started)
+
+
+def form(**fields: bytes | str) -> tuple[bytes, str]:
+    """A multipart body: bytes as files, text as values."""
+    lines = []
+    for name, value in fields.items():
+        file = f'; filename="{name}.png"\r\nContent-Type: image/png' if isinstance(value, bytes) else ""
+        data = value if isinstance(value, bytes) else value.encode()
+        lines.append(
+            f'--{BOUNDARY}\r\nContent-Disposition: form-data; name="{name}"{file}\r\n\r\n'.encode() + data + b"\r\n"
+        )
+    return b"".join(lines) + f"--{BOUNDARY}--\r\n".encode(), f"multipart/form-data; boundary={BOUNDARY}"
+
+
+def test_answers_equal_the_lines_of_the_device(server, tmp_path):
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / f"{i}.png"), np.roll(two_squares(), -16 * i, axis=1))
+    bundle = server.folder / "detector"
+    ran = run_camera("--bundle", bundle, "--source", tmp_path, "--json", "-", "--backend", "onnxruntime", cwd=tmp_path)
+    lines = [json.loads(line) for line in ran.stdout.splitlines()]
+    assert len(lines) == 3, ran.stderr
+    for line in lines:
+        answer = server.predict("detector", Path(line["source"]).read_bytes())
+        assert answer.status == 200 and answer.content_type == "application/json"
+        (result,) = answer.value["results"]
+        assert result["detections"] == line["detections"]
+        assert (result["width"], result["height"]) == (line["width"], line["height"])
+        assert len(result["detections"]) == 2
+
+
+def test_an_answer_says_which_model_gave_it(server):
+    model = server.predict("detector", PNG).value["model"]
+    digest = open_bundle(server.folder / "detector").manifest_sha256
+    assert model == {"name": "tiny-detector", "version": 1, "task": "detection", "fingerprint": digest}
+
+
+@pytest.mark.parametrize("content_type", ["image/png", "application/octet-stream", "image/jpeg", "text/plain"])
+def test_a_bare_body_is_an_image_whatever_its_type_is_said_to_be(server, content_type):
+    assert len(server.predict("detector", PNG, content_type).value["results"][0]["detections"]) == 2
+
+
+def test_options_come_in_a_header_the_address_a_form_or_json(server):
+    wanted = server.predict("detector", PNG, options="classes=blue&score_threshold=0.1").value["results"][0][
+        "detections"
+    ]
+    assert [row["label"] for row in wanted] == ["blue"]
+    in_form = server.predict("detector", *form(image=PNG, classes="blue", score_threshold="0.1"))
+    in_json = {"images": [base64.b64encode(PNG).decode()], "options": {"classes": ["blue"], "score_threshold": 0.1}}
+    as_json = server.predict("detector", json.dumps(in_json).encode(), "application/json")
+    in_address = server.ask("/invocations?model_name=detector&classes=blue&score_threshold=0.1", PNG)
+    for answer in (in_form, as_json, in_address):
+        assert answer.status == 200, answer.body
+        assert answer.value["results"][0]["detections"] == wanted
+
+
+def test_an_option_that_is_misspelt_or_wrong_is_named(server):
+    misspelt = server.predict("detector", PNG, options="score_treshold=0.5")
+    assert misspelt.status == 400 and misspelt.value["error"]["code"] == "unknown_option"
+    assert "score_treshold" in misspelt.value["error"]["message"]
+    wrong = server.predict("detector", PNG, options="score_threshold=2")
+    assert wrong.status == 400 and "from 0 to 1" in wrong.value["error"]["message"]
+
+
+def test_one_bad_image_of_a_request_fails_alone(server):
+    answer = server.predict("detector", *form(good=PNG, torn=PNG[:200], text=b"no image" * 500, also=PNG))
+    assert answer.status == 200
+    results = {result["image"]: result for result in answer.value["results"]}
+    assert {name: result["status"] for name, result in results.items()} == {
+        "good": 200,
+        "torn": 422,
+        "text": 415,
+        "also": 200,
+    }
+    assert results["good"]["detections"] == results["also"]["detections"] != []
+    assert results["torn"]["error"]["code"] == "damaged_image"
+
+
+@pytest.mark.parametrize(
+    ("body", "content_type", "status", "code"),
+    [
+        (b"", "image/png", 400, "empty"),
+        (b"{", "application/json", 400, "malformed"),
+        (b'{"images": [7]}', "application/json", 400, "malformed"),
+        (b'{"images": []}', "application/json", 400, "empty"),
+        (PNG[:100], "image/png", 422, "damaged_image"),
+        (b"GIF89a" + bytes(2000), "image/gif", 415, "not_an_image"),
+        (PNG[:16] + (100_000).to_bytes(4, "big") * 2 + PNG[24:], "image/png", 413, "too_large"),
+    ],
+)
+def test_what_cannot_be_answered_has_a_status_and_a_code(server, body, content_type, status, code):
+    answer = server.predict("detector", body, content_type)
+    error = answer.value.get("error") or answer.value["results"][0]["error"]
+    assert (answer.status, error["code"]) == (status, code), answer.body
+    assert str(server.folder) not in answer.body.decode()
+    assert server.predict("detector", PNG).status == 200
+
+
+def test_masks_and_the_annotated_picture_come_back(server):
+    result = server.predict("segmenter", PNG, options="masks=png&annotated=true").value["results"][0]
+    class_map = cv2.imdecode(np.frombuffer(base64.b64decode(result["class_map_png"]), np.uint8), cv2.IMREAD_GRAYSCALE)
+    assert class_map.shape == (64, 96) and class_map[24, 40] == 1 and class_map[56, 88] == 2
+    drawn = cv2.imdecode(np.frombuffer(base64.b64decode(result["annotated_jpeg"]), np.uint8), cv2.IMREAD_COLOR)
+    assert drawn.shape == (64, 96, 3)
+
+
+def test_many_clients_at_once_get_their_own_answers(server):
+    images = [cv2.imencode(".png", np.roll(two_squares(), 4 * i, axis=1))[1].tobytes() for i in range(8)]
+    alone = [server.predict("detector", image).value["results"] for image in images]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(lambda image: server.predict("detector", image).value["results"], images * 4))
+    assert together == alone * 4
+
+
+def test_without_the_token_nobody_is_answered(server):
+    for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": ""}):
+        assert server.ask("/predictions/detector", PNG, headers=headers).status == 400
+        assert server.ask("/models/detector", method="GET", headers=headers, offset=2).status == 400
+
+
+def test_nobody_can_register_a_model(server):
+    answer = server.ask("/models?url=file:///tmp/evil.mar", offset=2)
+    assert answer.status == 405, answer.body
+    assert server.ask("/models/detector", method="DELETE", offset=2).status == 405
+
+
+def test_figures_are_there_for_prometheus(server):
+    server.predict("detector", PNG)
+    server.predict("detector", b"x" * 2000)
+    text = server.ask("/metrics", method="GET", offset=3).body.decode()
+    samples = {
+        (sample.name, sample.labels.get("stage") or sample.labels.get("status")): sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+        if sample.labels.get("model") == "detector" and "le" not in sample.labels
+    }
+    assert samples["cvforge_replies_total", "200"] >= 1 and samples["cvforge_replies_total", "415"] >= 1
+    assert samples["cvforge_stage_seconds_count", "network"] >= 1
+    assert samples["cvforge_objects_total", None] >= 2
+
+
+def test_files_of_the_server_are_for_its_user_only(server):
+    folder = server.folder / "serving" / "server"
+    assert folder.stat().st_mode & 0o077 == 0
+    assert (folder / "key_file.json").stat().st_mode & 0o077 == 0
+    logs = b"".join(path.read_bytes() for path in (folder / "logs").iterdir())
+    assert server.token().encode() not in logs and server.token("management").encode() not in logs
+
+
+def test_status_tells_models_and_a_second_start_is_refused(server):
+    told = serve("status", cwd=server.folder)
+    assert told.returncode == 0 and "detector version 1: 1 of 1 workers ready" in told.stdout
+    again = serve("start", "--port", server.port, cwd=server.folder)
+    assert again.returncode == 14 and "a server runs there" in again.stderr
+    elsewhere = serve("start", "--port", server.port, "--server", "other", cwd=server.folder)
+    assert elsewhere.returncode == 14 and f"port {server.port} (inference)" in elsewhere.stderr
