@@ -14,6 +14,7 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from cvforge_edge.bundle import open_bundle
+from cvforge_server.client import Client, ClientError
 from edge.conftest import build_bundle, two_squares
 from edge.test_run_camera import run_camera
 from server.real_server import MISSING, RealServer, serve, start_server, stop_server
@@ -149,6 +150,24 @@ def test_without_the_token_nobody_is_answered(server):
     for headers in ({"Authorization": "Bearer wrong"}, {"Authorization": ""}):
         assert server.ask("/predictions/detector", PNG, headers=headers).status == 400
         assert server.ask("/models/detector", method="GET", headers=headers, offset=2).status == 400
+
+
+def test_the_client_reads_predictions_masks_and_refusals(server):
+    url = f"http://127.0.0.1:{server.port}"
+    with Client(url, model="detector", token=server.token()) as client:
+        result = client.predict(PNG, score_threshold=0.1, classes=["red"], annotated=True)
+        assert [found.label for found in result.detections] == ["red"] and result.annotated_jpeg[:2] == b"\xff\xd8"
+        good, bad = client.predict_many([PNG, PNG[:200]])
+        assert len(good.detections) == 2 and bad.code == "damaged_image"
+        with pytest.raises(ClientError, match="accepted a number from 0 to 1"):
+            client.predict(PNG, score_threshold=7)
+    with Client(url, model="segmenter", token=server.token()) as client:
+        assert client.predict(PNG, masks="rle").value["masks"]["red"]["size"] == [64, 96]
+    with Client(url, model="nobody", token=server.token(), retries=0) as client, pytest.raises(ClientError) as caught:
+        client.predict(PNG)
+    assert caught.value.status == 404
+    with Client(url, model="detector", token="wrong") as client, pytest.raises(ClientError, match="Token"):
+        client.predict(PNG)
 
 
 def test_nobody_can_register_a_model(server):
