@@ -31,7 +31,7 @@ import tempfile
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -171,7 +171,13 @@ def litserve(python: Path, bundle: Path, data: bytes, *, workers: int, resources
     command = [*script, "--port", str(port), "--workers", str(workers)]
     process = subprocess.Popen(command, start_new_session=True, stdout=subprocess.DEVNULL)
     resources.callback(end_group, process)
-    ask, until_s = client(port, "/predict", data, {"Content-Type": "image/jpeg"}), time.monotonic() + START_S
+    form = (
+        b"--b\r\n"
+        + b'Content-Disposition: form-data; name="image"; filename="image.jpg"\r\n'
+        + (b"Content-Type: image/jpeg\r\n\r\n" + data + b"\r\n--b--\r\n")
+    )
+    headers = {"Content-Type": "multipart/form-data; boundary=b"}
+    ask, until_s = client(port, "/predict", form, headers), time.monotonic() + START_S
     while True:
         try:
             ask()
@@ -180,9 +186,7 @@ def litserve(python: Path, bundle: Path, data: bytes, *, workers: int, resources
             if time.monotonic() > until_s or process.poll() is not None:
                 raise
             time.sleep(0.5)
-    return Contender(
-        lambda: client(port, "/predict", data, {"Content-Type": "image/jpeg"}), lambda: group_cpu_s(process.pid)
-    )
+    return Contender(lambda: client(port, "/predict", form, headers), lambda: group_cpu_s(process.pid))
 
 
 def client(port: int, path: str, data: bytes, headers: dict[str, str]) -> Callable[[], None]:
@@ -219,11 +223,11 @@ def group_cpu_s(leader: int) -> float:
 def end_group(process: subprocess.Popen[bytes]) -> None:
     """End a process and everything that it has started."""
     os.killpg(process.pid, signal.SIGTERM)
-    try:
+    with suppress(subprocess.TimeoutExpired):
         process.wait(10)
-    except subprocess.TimeoutExpired:
+    with suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    process.wait()
 
 
 def table(rounds: list[dict[str, Figures]]) -> str:
