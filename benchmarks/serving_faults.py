@@ -9,8 +9,8 @@ In this order, on loopback, with one worker:
           answer again within 6 s
   hangs   the worker is stopped (SIGSTOP); likewise, after the response timeout
   fuzz    requests that are mutated: bytes of images, forms, JSON, headers, options; each must get a documented status, and
-          never one of 500 to 599, except for forms that TorchServe itself cannot
-          read; the worker must be the same afterwards
+          never one of 500 to 599, except for forms that TorchServe itself cannot read; the worker must be the same
+          afterwards
   many    good, bad and large requests in turn; the memory of the server must not grow: less than 1 % from the second quarter
           to the last
 
@@ -174,9 +174,9 @@ def fuzz(server: Server, image: bytes, *, count: int, seed: int) -> list[str]:
         elif status not in DOCUMENTED or status >= 500:
             strange.append(f"  {status} for {headers} {body[:60]!r}: {answer[:200]!r}")
     same = server.worker() == worker
+    who, verdict = "the same" if same else "another", "" if same and not strange else " MISSED"
     return [
-        f"fuzz: {count} requests: {_counts(+statuses)}, 500 for a form that is none {forms} times; the worker is {'the same' if same else 'another'}"
-        f"{'' if same and not strange else ' MISSED'}",
+        f"fuzz: {count} requests: {_counts(+statuses)}, 500 for a form that is none {forms} times; the worker is {who}{verdict}",
         *strange[:20],
     ]
 

@@ -17,7 +17,7 @@ except ModuleNotFoundError:  # a server needs neither torch's trainer nor an ins
 
 from cvforge_edge.cli import run_command
 
-COMMANDS = {name: f"cvforge_server.commands.{name}" for name in ("archive", "start", "status", "stop")}
+COMMANDS = {name: f"cvforge_server.commands.{name}" for name in ("archive", "start", "status", "stop", "openapi")}
 """The module of each command; it has `main(argv) -> exit code`."""
 EXAMPLES = """\
 commands (each has its own --help):
@@ -25,6 +25,7 @@ commands (each has its own --help):
   start     start TorchServe on loopback and wait until every worker is ready
   status    how the models and their workers are; code 14 where one is not ready
   stop      end the server and all of its processes
+  openapi   what the server takes and says, for other programs
 
 examples:
   python tools/export.py --run runs/det_bccd-20261123-101500 --output bundles/det_bccd

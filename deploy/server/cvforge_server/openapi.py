@@ -1,0 +1,151 @@
+"""What the server takes and says, as an OpenAPI 3.1 document that other programs read."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from cvforge_server.errors import STATUS, Code
+from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, TRUE
+
+IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
+OPTIONS_HEADER = "X-CVForge-Options"
+FIELD_NAME = "^[A-Za-z0-9_.-]+$"
+"""Of a form; TorchServe answers 500 to a field without a name."""
+MEANINGS = {
+    400: "The request cannot be understood, has a wrong option, or the token is missing or wrong.",
+    404: "There is no such model.",
+    413: "More than the server takes on: too many images, too many bytes, or too many pixels.",
+    415: "Neither JPEG, PNG nor WebP.",
+    422: "The image is damaged.",
+    500: "The model failed at the image, a worker took too long, or a form cannot be read.",
+    503: "More requests wait than the queue has room for, or a worker is being started.",
+    507: "The worker died while it answered.",
+}
+"""Of every status that is not 200; 404, 503 and 507 are TorchServe's own."""
+
+
+def openapi_document(*, model: str | None = None) -> dict[str, Any]:
+    """The document; the same for every model, except for the name in the address.
+
+    Args:
+        model: name under which it is served; None leaves it a parameter.
+    """
+    path = f"/predictions/{model or '{model}'}"
+    operation: dict[str, Any] = {
+        "operationId": "predict",
+        "summary": "What the model says about one or more images",
+        "parameters": [_options_header(), *([] if model else [_model_parameter()])],
+        "requestBody": {"required": True, "content": _request_content()},
+        "responses": {"200": _response("Every image has a status of its own.", _ref("Answer"))}
+        | {
+            str(status): _response(text, {"anyOf": [_ref("Answer"), _ref("Refusal"), _ref("Torchserve")]})
+            for status, text in MEANINGS.items()
+        },
+    }
+    return {
+        "openapi": "3.1.0",
+        "info": {"title": "CVForge", "version": "1", "description": "Predictions of a bundle behind TorchServe."},
+        "servers": [{"url": "http://127.0.0.1:8080"}],
+        "security": [{"token": []}],
+        "paths": {path: {"post": operation}},
+        "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}, "schemas": _schemas()},
+    }
+
+
+def _request_content() -> dict[str, Any]:
+    content: dict[str, Any] = {kind: {"schema": {"type": "string", "format": "binary"}} for kind in IMAGE_TYPES}
+    images: dict[str, Any] = {"type": "object", "additionalProperties": {"type": "string", "format": "binary"}}
+    images |= {"minProperties": 1, "propertyNames": {"pattern": FIELD_NAME}}
+    content["multipart/form-data"] = {"schema": images}
+    content["application/json"] = {"schema": _ref("JsonRequest")}
+    return content
+
+
+def _options_header() -> dict[str, Any]:
+    return {
+        "name": OPTIONS_HEADER,
+        "in": "header",
+        "required": False,
+        "description": "Options of a bare image, written as in an address: score_threshold=0.5&classes=RBC",
+        "schema": {"type": "string"},
+    }
+
+
+def _model_parameter() -> dict[str, Any]:
+    return {"name": "model", "in": "path", "required": True, "schema": {"type": "string"}}
+
+
+def _response(text: str, schema: dict[str, Any]) -> dict[str, Any]:
+    return {"description": text, "content": {"application/json": {"schema": schema}}}
+
+
+def _ref(name: str) -> dict[str, Any]:
+    return {"$ref": f"#/components/schemas/{name}"}
+
+
+def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
+    return {"type": "object", "required": list(required), "properties": properties}
+
+
+def _schemas() -> dict[str, Any]:
+    text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
+    fraction = {"type": "number", "minimum": 0, "maximum": 1}
+    mask = {"description": "In the form that was asked for with `masks`."}
+    switch = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*TRUE, *FALSE]}]}
+    error = _object(("code", "message"), code={"type": "string", "enum": [code.value for code in Code]}, message=text)
+    scored = {"label": text, "class_id": whole, "score": fraction}
+    corners = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
+    image = _object(("data",), name=text, data={"type": "string", "contentEncoding": "base64"})
+    image["additionalProperties"] = False
+    options = {
+        "type": "object",
+        "additionalProperties": False,
+        "properties": {
+            "score_threshold": fraction,
+            "classes": {"type": "array", "items": text, "minItems": 1},
+            "masks": {"type": "string", "enum": list(MASK_FORMS)},
+            "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP},
+            "annotated": switch,
+        },
+    }
+    request = _object(
+        ("images",), images={"type": "array", "items": {"anyOf": [image, text]}, "minItems": 1}, options=options
+    )
+    request["additionalProperties"] = False
+    return {
+        "JsonRequest": request,
+        "Model": _object(
+            ("name", "version", "task", "fingerprint"),
+            name=text,
+            version=whole,
+            task=text,
+            fingerprint={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        ),
+        "Error": error,
+        "Result": _object(
+            ("image", "status"),
+            image=text,
+            status={"type": "integer", "enum": [200, *sorted(set(STATUS.values()))]},
+            width=whole,
+            height=whole,
+            detections={
+                "type": "array",
+                "items": _object((*scored, "box_xyxy"), **scored, box_xyxy=corners, mask=mask),
+            },
+            classes={"type": "array", "items": _object(tuple(scored), **scored)},
+            pixel_shares={"type": "object", "additionalProperties": fraction},
+            masks={"type": "object", "additionalProperties": mask},
+            class_map_png=text,
+            annotated_jpeg=text,
+            error=_ref("Error"),
+        ),
+        "Answer": _object(
+            ("request_id", "model", "results", "times_ms"),
+            request_id=text,
+            model=_ref("Model"),
+            results={"type": "array", "items": _ref("Result"), "minItems": 1},
+            times_ms={"type": "object", "additionalProperties": number},
+        ),
+        "Refusal": _object(("request_id", "model", "error"), request_id=text, model=_ref("Model"), error=_ref("Error")),
+        "Torchserve": _object(("code", "type", "message"), code=whole, type=text, message=text),
+    }
