@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from cvforge_edge.labels import label_name
 from cvforge_edge.types import ClassScores, Detections, Prediction, SegmentationMap
-
-if TYPE_CHECKING:
-    import numpy.typing as npt
 
 TOP_CLASSES = 5
 BOX_DECIMALS, SCORE_DECIMALS = 3, 4
@@ -32,14 +29,9 @@ def prediction_record(prediction: Prediction, labels: Sequence[str], *, top: int
     return {"classes": _classes(prediction, labels, top=top)}
 
 
-def by_score(detections: Detections) -> npt.NDArray[np.intp]:
-    """Numbers of the detections in the order in which they are told: the surest first, equal ones as they come."""
-    return np.argsort(-detections.scores, kind="stable")
-
-
 def _detections(detections: Detections, labels: Sequence[str]) -> list[dict[str, Any]]:
     rows = []
-    for i in by_score(detections):
+    for i in np.argsort(-detections.scores, kind="stable"):
         class_id = int(detections.class_ids[i])
         row: dict[str, Any] = {
             "label": label_name(labels, class_id),

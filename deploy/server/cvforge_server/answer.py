@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -11,8 +11,8 @@ import numpy as np
 
 from cvforge_edge.draw import draw_prediction
 from cvforge_edge.labels import label_name
-from cvforge_edge.prediction_record import by_score, prediction_record
-from cvforge_edge.types import VOID_CLASS_ID, Detections, Prediction, SegmentationMap
+from cvforge_edge.prediction_record import prediction_record
+from cvforge_edge.types import VOID_CLASS_ID, ClassScores, Detections, Prediction, SegmentationMap
 from cvforge_server.masks import encode_mask, png_base64
 from cvforge_server.options import RequestOptions
 
@@ -23,42 +23,45 @@ JPEG_QUALITY = 90
 
 
 def result_fields(
-    prediction: Prediction, image_bgr: npt.NDArray[np.uint8], *, labels: Sequence[str], options: RequestOptions
+    prediction: Prediction,
+    *,
+    labels: Sequence[str],
+    options: RequestOptions,
+    picture_of: Callable[[], npt.NDArray[np.uint8]],
 ) -> dict[str, Any]:
     """`detections`, `classes` or `pixel_shares` as in the lines of `cvforge_edge.sinks.jsonl`, and with them
 
-    - a `mask` for each detection that has one, or `masks` (label to mask) or `class_map_png` of a segmentation, in the form
-      that was asked for;
+    - `masks` (label to mask) or `class_map_png` of a segmentation, in the form that was asked for;
     - `annotated_jpeg`: base64, where it was asked for.
 
     Args:
         prediction: in pixels of the image.
-        image_bgr: (h, w, 3) uint8.
         labels: of the model.
         options: of the request.
+        picture_of: gives the image, (h, w, 3) uint8 BGR; called only where it is to be drawn into.
     """
-    if options.classes is not None:
-        prediction = _only(prediction, [labels.index(name) for name in options.classes])
-    fields = prediction_record(prediction, labels, top=options.top)
-    if options.masks != "none":
-        if isinstance(prediction, Detections) and prediction.masks is not None:
-            for row, number in zip(fields["detections"], by_score(prediction), strict=True):
-                row["mask"] = encode_mask(prediction.masks[number], options.masks)
-        elif isinstance(prediction, SegmentationMap):
-            fields |= _class_masks(prediction, labels, form=options.masks)
+    class_ids = None if options.classes is None else [labels.index(name) for name in options.classes]
+    if class_ids is not None and isinstance(prediction, Detections):
+        prediction = prediction.select(np.isin(prediction.class_ids, class_ids))
+    if isinstance(prediction, ClassScores):
+        fields = _classes(prediction, labels, class_ids=class_ids, top=options.top)
+    else:
+        fields = prediction_record(prediction, labels)
+    if options.masks != "none" and isinstance(prediction, SegmentationMap):
+        fields |= _class_masks(prediction, labels, form=options.masks)
     if options.annotated:
-        drawn = draw_prediction(image_bgr, prediction, labels=labels)
-        fields["annotated_jpeg"] = _jpeg_base64(drawn)
+        fields["annotated_jpeg"] = _jpeg_base64(draw_prediction(picture_of(), prediction, labels=labels))
     return fields
 
 
-def _only(prediction: Prediction, class_ids: Sequence[int]) -> Prediction:
-    if isinstance(prediction, Detections):
-        return prediction.select(np.isin(prediction.class_ids, class_ids))
-    if isinstance(prediction, SegmentationMap):
-        class_map = prediction.class_map
-        return SegmentationMap(np.where(np.isin(class_map, class_ids), class_map, np.uint8(VOID_CLASS_ID)))
-    return prediction
+def _classes(
+    scores: ClassScores, labels: Sequence[str], *, class_ids: Sequence[int] | None, top: int
+) -> dict[str, Any]:
+    """The `top` classes among those that were asked for, each with its probability among all."""
+    if class_ids is None:
+        return prediction_record(scores, labels, top=top)
+    every = prediction_record(scores, labels, top=len(labels))["classes"]
+    return {"classes": [row for row in every if row["class_id"] in class_ids][:top]}
 
 
 def _class_masks(prediction: SegmentationMap, labels: Sequence[str], *, form: str) -> dict[str, Any]:

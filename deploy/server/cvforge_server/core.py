@@ -18,7 +18,7 @@ from cvforge_edge.records import dataclass
 from cvforge_server.errors import PHRASE, RequestError
 from cvforge_server.forward import forward
 from cvforge_server.images import Limits
-from cvforge_server.item import OK, Item
+from cvforge_server.item import OK, Item, unexpected
 from cvforge_server.request import ImageRequest, Part, read_request
 
 if TYPE_CHECKING:
@@ -53,8 +53,8 @@ class Reply:
 
     @property
     def body(self) -> bytes:
-        """JSON in UTF-8."""
-        return json.dumps(self.value, ensure_ascii=False, allow_nan=False).encode("utf-8")
+        """JSON in UTF-8; half of a surrogate pair, which a client may have in a name, goes back as the escape it came as."""
+        return json.dumps(self.value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 class Core:
@@ -112,7 +112,11 @@ class Core:
         )
         limits = limits or Limits()
         core = cls(predictor, fingerprint=bundle.manifest_sha256, limits=limits, largest_batch=largest_batch)
-        core.warm_up()
+        try:
+            core.warm_up()
+        except BaseException:
+            core.close()
+            raise
         return core
 
     def warm_up(self) -> None:
@@ -162,6 +166,9 @@ class _Visit:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
         except RequestError as problem:
             self._problem = problem
+            return
+        except Exception:  # a request that we have no idea of must not fail the others of its batch
+            self._problem = unexpected("a request cannot be read")
             return
         self.items = [Item(upload) for upload in self._request.uploads]
         for item in self.items:

@@ -27,7 +27,7 @@ def forward(
     Args:
         predictor: of the batch form where `largest` is above 1.
         inputs_u8: each (h, w, 3) uint8, as `PreprocessSpec.apply` makes them.
-        largest: inputs that go through in one call.
+        largest: inputs that go through in one call, at least 1.
     """
     found: list[Outputs | RequestError] = []
     for start in range(0, len(inputs_u8), largest):
@@ -38,9 +38,10 @@ def forward(
 def _together(predictor: Predictor, inputs_u8: Sequence[npt.NDArray[np.uint8]]) -> list[Outputs | RequestError]:
     try:
         return [*predictor.raw_outputs_of(np.stack(inputs_u8))]
-    except EdgeError as error:
+    except Exception as error:  # whatever it is, it must not fail the other requests of the batch
+        trace = None if isinstance(error, EdgeError) else error
         if len(inputs_u8) == 1:
-            _log.error("inference failed: %s", error)
+            _log.error("inference failed: %s", error, exc_info=trace)
             return [RequestError(Code.INFERENCE_FAILED, "the model failed at this image; the server's log says why")]
         _log.warning("inference of %d images failed, each is run alone: %s", len(inputs_u8), error)
     return [outcome for one in inputs_u8 for outcome in _together(predictor, [one])]

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from cvforge_edge.image_io import JPEG_START, PNG_START
+from cvforge_edge.image_io import JPEG_START, MOST_JPEG_MARKERS, PNG_START
 from cvforge_edge.records import dataclass
 
 WEBP_FORM = (b"RIFF", b"WEBP")
 # Start-of-frame markers of JPEG: C0 to CF without DHT (C4), JPG (C8) and DAC (CC). Source: ITU-T T.81, table B.1.
 _JPEG_FRAMES = set(range(0xC0, 0xD0)) - {0xC4, 0xC8, 0xCC}
-_JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
+_JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD8)}
+# No marker, start and end of image: a reader that went on behind them would see other segments than the decoder does.
+_JPEG_MISPLACED = {0x00, 0xD8, 0xD9}
 
 
 @dataclass(frozen=True)
@@ -43,8 +45,8 @@ def read_header(data: bytes) -> ImageHeader | None:
 
 def _jpeg(data: bytes) -> ImageHeader | None:
     position = 2
-    while position + 9 <= len(data):
-        if data[position] != 0xFF:
+    for _ in range(MOST_JPEG_MARKERS):
+        if position + 9 > len(data) or data[position] != 0xFF or data[position + 1] in _JPEG_MISPLACED:
             return None
         code = data[position + 1]
         if code == 0xFF:

@@ -57,7 +57,7 @@ def decode_upload(upload: Upload, limits: Limits) -> npt.NDArray[np.uint8]:
         raise data
     if not data:
         raise RequestError(Code.EMPTY, "the image is empty; send the content of a JPEG, PNG or WebP file")
-    if len(data) > limits.image_mb * BYTES_PER_MB:
+    if len(data) > round(limits.image_mb * BYTES_PER_MB):
         raise RequestError(
             Code.TOO_LARGE, f"the image has {len(data)} bytes, accepted {limits.image_mb:g} MB; send a smaller one"
         )
@@ -66,7 +66,7 @@ def decode_upload(upload: Upload, limits: Limits) -> npt.NDArray[np.uint8]:
         raise RequestError(
             Code.NOT_AN_IMAGE, f"found {_first_bytes(data)}, accepted the content of a JPEG, PNG or WebP file"
         )
-    if header.width * header.height > limits.megapixels * PIXELS_PER_MEGAPIXEL:
+    if header.width * header.height > round(limits.megapixels * PIXELS_PER_MEGAPIXEL):
         raise RequestError(
             Code.TOO_LARGE,
             f"the image has {header.width} x {header.height} pixels, accepted {limits.megapixels:g} megapixels; "

@@ -45,12 +45,15 @@ class Item:
     def open(self, preprocess: PreprocessSpec, limits: Limits) -> None:
         """Decode and prepare the image."""
         try:
-            self._image_bgr = decode_upload(self._upload, limits)
-            self.input_u8, self._geometry = preprocess.apply(self._image_bgr)
+            # Only the network's input is kept: the decoded pictures of a batch can be gigabytes.
+            image_bgr = decode_upload(self._upload, limits)
+            self.input_u8, self._geometry = preprocess.apply(image_bgr)
+            self._size_hw = image_bgr.shape[:2]
+            self._limits = limits
         except RequestError as problem:
             self.problem = problem
         except Exception:  # an image that we have no idea of must not fail its neighbours
-            self.problem = self._unexpected()
+            self.problem = unexpected("an image cannot be read")
 
     def finish(
         self,
@@ -77,8 +80,9 @@ class Item:
                 _log.error("outputs cannot be read: %s", error)
                 self.problem = RequestError(Code.INFERENCE_FAILED, f"the model's answer is not usable: {error}")
             except Exception:
-                self.problem = self._unexpected()
-        problem = self.problem or self._unexpected()
+                self.problem = unexpected("an image cannot be answered")
+        problem = self.problem
+        assert problem is not None
         return {"image": self._upload.name, "status": problem.status, "error": problem.to_value()}
 
     def _result(
@@ -87,11 +91,17 @@ class Item:
         if options.score_threshold is not None:
             spec = replace(spec, score_threshold=options.score_threshold)
         prediction = postprocess(outputs, spec, self._geometry)
-        height, width = self._image_bgr.shape[:2]
-        fields = result_fields(prediction, self._image_bgr, labels=labels, options=options)
+        height, width = self._size_hw
+        fields = result_fields(prediction, labels=labels, options=options, picture_of=self._picture)
         self.objects = len(fields.get("detections", ())) if isinstance(prediction, Detections) else 1
         return {"image": self._upload.name, "status": OK, "width": width, "height": height, **fields}
 
-    def _unexpected(self) -> RequestError:
-        _log.exception("an image cannot be answered")
-        return RequestError(Code.INFERENCE_FAILED, "an unexpected error; the server's log has more")
+    def _picture(self) -> npt.NDArray[np.uint8]:
+        """The image, decoded once more."""
+        return decode_upload(self._upload, self._limits)
+
+
+def unexpected(what: str) -> RequestError:
+    """What a client is told of an exception that nobody thought of; called while it is handled, which logs it."""
+    _log.exception(what)
+    return RequestError(Code.INFERENCE_FAILED, "an unexpected error; the server's log has more")

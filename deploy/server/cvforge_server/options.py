@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -12,6 +13,9 @@ from cvforge_server.errors import Code, RequestError
 MASK_FORMS = ("none", "rle", "polygon", "png")
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 MOST_TOP = 1000
+MOST_LISTED = 20
+"""Names in one message."""
+CONTENT_TYPE_ADVICE = "a body that is an image or JSON needs a Content-Type that says so, not that of a form"
 
 
 @dataclass(frozen=True)
@@ -21,7 +25,7 @@ class RequestOptions:
     Attributes:
         score_threshold: detection: lowest score of an object, 0 to 1; None for that of the bundle.
         classes: detection and classification: labels to be told of; None for all.
-        masks: form of what covers pixels, a name in `MASK_FORMS`; `none` leaves it out.
+        masks: segmentation: form in which the pixels of each class are told, a name in `MASK_FORMS`; `none` leaves them out.
         top: classification: how many classes, the most probable first.
         annotated: whether the picture with everything drawn into it comes back, as a JPEG in base64.
     """
@@ -46,7 +50,10 @@ def read_options(given: Mapping[str, Any], *, task: Task, labels: Sequence[str])
     """
     unknown = [name for name in given if name not in _READERS]
     if unknown:
-        raise RequestError(Code.UNKNOWN_OPTION, f"option: found {', '.join(unknown)}, accepted {', '.join(_READERS)}")
+        advice = "" if all(map(str.isidentifier, unknown)) else f"; {CONTENT_TYPE_ADVICE}"
+        raise RequestError(
+            Code.UNKNOWN_OPTION, f"option: found {_listed(unknown)}, accepted {', '.join(_READERS)}{advice}"
+        )
     problems, values = [], {}
     for name, value in given.items():
         reader, tasks = _READERS[name]
@@ -56,19 +63,25 @@ def read_options(given: Mapping[str, Any], *, task: Task, labels: Sequence[str])
         try:
             values[name] = reader(value)
         except ValueError as error:
-            problems.append(f"{name}: found {_shown(value)}, accepted {error}")
+            problems.append(f"{name}: found {shown(value)}, accepted {error}")
     absent = [label for label in values.get("classes") or () if label not in labels]
     if absent:
-        problems.append(f"classes: found {', '.join(absent)}, accepted {', '.join(labels)}")
+        problems.append(f"classes: found {_listed(absent)}, accepted {_listed(labels)}")
     if problems:
         raise RequestError(Code.BAD_OPTION, "; ".join(problems))
     return RequestOptions(**values)
 
 
+def shown(value: Any) -> str:
+    """What a client sent, for a message: on one line and not too long."""
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "..."
+
+
 def _fraction(value: Any) -> float:
     try:
         number = float("nan") if isinstance(value, bool) else float(value)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         number = float("nan")
     if not 0 <= number <= 1:
         raise ValueError("a number from 0 to 1")
@@ -89,8 +102,8 @@ def _mask_form(value: Any) -> str:
 
 
 def _count(value: Any) -> int:
-    text = str(value)
-    if isinstance(value, bool) or not (text.isascii() and text.isdigit()) or not 1 <= int(text[:5]) <= MOST_TOP:
+    text = value if isinstance(value, str) else repr(value)
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= MOST_TOP:
         raise ValueError(f"a whole number from 1 to {MOST_TOP}")
     return int(text)
 
@@ -102,16 +115,16 @@ def _switch(value: Any) -> bool:
     return text in TRUE
 
 
-def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - MOST_LISTED} more" if len(names) > MOST_LISTED else ""
+    return ", ".join(map(shown, names[:MOST_LISTED])) + more
 
 
 _ALL = tuple(Task)
 _READERS: dict[str, tuple[Callable[[Any], Any], tuple[Task, ...]]] = {
     "score_threshold": (_fraction, (Task.DETECTION,)),
     "classes": (_names, (Task.DETECTION, Task.CLASSIFICATION)),
-    "masks": (_mask_form, (Task.DETECTION, Task.SEGMENTATION)),
+    "masks": (_mask_form, (Task.SEGMENTATION,)),
     "top": (_count, (Task.CLASSIFICATION,)),
     "annotated": (_switch, _ALL),
 }

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -11,14 +10,19 @@ from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import parse_strict
 from cvforge_edge.types import Task
 from cvforge_server.errors import Code, RequestError
-from cvforge_server.image_header import read_header
 from cvforge_server.images import Limits, Upload
-from cvforge_server.options import OPTION_NAMES, RequestOptions, read_options
+from cvforge_server.options import OPTION_NAMES, RequestOptions, read_options, shown
 
 JSON_TYPE = "application/json"
 JSON_KEYS = ("images", "options")
+BODY_NAMES = ("body", "data")
+"""What servers call the body of a request."""
+IMAGE_PREFIX = "image"
+LONGEST_OPTION = 1000
+"""Bytes of a text that is taken for an option with a wrong name; longer ones are taken for images."""
 FORMS = (
-    "accepted forms: the bytes of one image as the body; multipart/form-data with one or more images; or JSON "
+    "accepted forms: the bytes of one image as the body; multipart/form-data with one or more images, each under a name of "
+    "its own; or JSON "
     '{"images": [{"name": "a.jpg", "data": "<base64>"}], "options": {"score_threshold": 0.5}}'
 )
 
@@ -54,8 +58,9 @@ class ImageRequest:
 def read_request(parts: Sequence[Part], *, limits: Limits, task: Task, labels: Sequence[str]) -> ImageRequest:
     """Tell images from options.
 
-    A part in JSON is the whole of what is asked. Otherwise a part is an option when it has an option's name, or neither a
-    content type nor the beginning of an image; all others are images.
+    A part whose content type is JSON holds both. A part with an option's name is an option. Any other part is an image if
+    it has a content type, as a file of a form has, or if it is called `body`, `data` or `image...`. What is left came without
+    a content type, as a parameter of the address or through gRPC: short text is an option with a wrong name, all else an image.
 
     Args:
         parts: in the client's order.
@@ -64,33 +69,55 @@ def read_request(parts: Sequence[Part], *, limits: Limits, task: Task, labels: S
         labels: of the model.
 
     Raises:
-        RequestError: nothing was sent, JSON that says something else, too many images, or a wrong option.
+        RequestError: nothing was sent, JSON that says something else, too many images, or an option that is wrong or given
+            twice.
     """
     options: dict[str, Any] = {}
     uploads: list[Upload] = []
     for part in parts:
         if _media_type(part) == JSON_TYPE:
-            found, asked = _read_json(part.data)
-            uploads += found
-            options |= asked
+            entries, asked = _read_json(part.data)
+            _check_count(len(uploads) + len(entries), limits)  # before millions of them are decoded
+            uploads += [_upload(entry, number) for number, entry in enumerate(entries)]
+            _add(options, asked)
         elif _is_option(part):
-            options[part.name] = _text(part)
+            _add(options, {part.name: _text(part)})
         else:
             uploads.append(Upload(part.name, part.data))
+    read = read_options(options, task=task, labels=labels)
     if not uploads:
         raise RequestError(Code.EMPTY, f"the request has no image; {FORMS}")
-    if len(uploads) > limits.images:
+    _check_count(len(uploads), limits)
+    return ImageRequest(tuple(uploads), read)
+
+
+def _check_count(count: int, limits: Limits) -> None:
+    if count > limits.images:
         raise RequestError(
-            Code.TOO_MANY_IMAGES,
-            f"the request has {len(uploads)} images, accepted {limits.images}; send several requests",
+            Code.TOO_MANY_IMAGES, f"the request has {count} images, accepted {limits.images}; send several requests"
         )
-    return ImageRequest(tuple(uploads), read_options(options, task=task, labels=labels))
+
+
+def _add(options: dict[str, Any], more: Mapping[str, Any]) -> None:
+    twice = [name for name in more if name in options]
+    if twice:
+        raise RequestError(Code.BAD_OPTION, f"{', '.join(map(shown, twice))}: given twice; give it once")
+    options.update(more)
 
 
 def _is_option(part: Part) -> bool:
     if part.name in OPTION_NAMES:
         return True
-    return not part.content_type and bool(part.data) and read_header(part.data) is None and len(part.data) < 1000
+    if part.content_type or part.name in BODY_NAMES or part.name.startswith(IMAGE_PREFIX):
+        return False
+    return len(part.data) <= LONGEST_OPTION and _is_text(part.data)
+
+
+def _is_text(data: bytes) -> bool:
+    try:
+        return data.decode("utf-8").strip().isprintable()
+    except UnicodeDecodeError:
+        return False
 
 
 def _media_type(part: Part) -> str:
@@ -106,7 +133,8 @@ def _text(part: Part) -> str:
         ) from None
 
 
-def _read_json(data: bytes) -> tuple[list[Upload], Mapping[str, Any]]:
+def _read_json(data: bytes) -> tuple[list[Any], Mapping[str, Any]]:
+    """Entries of `images` as they stand there, and options."""
     try:
         value = parse_strict(data.decode("utf-8"))
     except UnicodeDecodeError:
@@ -118,7 +146,7 @@ def _read_json(data: bytes) -> tuple[list[Upload], Mapping[str, Any]]:
     options = value.get("options", {})
     if not isinstance(options, dict):
         raise RequestError(Code.MALFORMED, f"JSON: options: found {_kind(options)}, accepted an object")
-    return [_upload(entry, number) for number, entry in enumerate(value["images"])], options
+    return value["images"], options
 
 
 def _upload(entry: Any, number: int) -> Upload:
@@ -134,7 +162,7 @@ def _upload(entry: Any, number: int) -> Upload:
         raise RequestError(Code.MALFORMED, f"JSON: images[{number}].name: found {_kind(name)}, accepted text")
     try:
         return Upload(name, base64.b64decode(entry["data"], validate=True))
-    except (binascii.Error, ValueError):
+    except ValueError:
         return Upload(
             name, RequestError(Code.MALFORMED, "data: is not base64 (RFC 4648, with padding, without line breaks)")
         )
