@@ -42,6 +42,10 @@ OPTIONAL_PACKAGES = {
     "yaml_text.py": {"yaml"},
 }
 """Imported by one file of the device each, when its function is used."""
+SERVER_PACKAGES = {"numpy", "cv2", "cvforge_edge", "cvforge_server"}
+SERVER_OPTIONAL_PACKAGES = {"meters.py": {"ts"}, "process.py": {"psutil"}, "server_files.py": {"yaml"}}
+"""Of what stands around TorchServe, not of what answers requests; imported when its function is used."""
+SERVER_SHELLS = ("cvforge_server.torchserve", "cvforge_server.commands")
 TRAINER_ONLY = {"torch", "torchvision", "pytorch_lightning", "timm", "segmentation_models_pytorch", "albumentations"}
 
 
@@ -104,6 +108,22 @@ def test_device_code_imports_only_what_a_device_has(path: Path) -> None:
     allowed = DEVICE_PACKAGES | (INFERENCE_RUNTIMES if path.parent.name == "backends" else set())
     allowed |= OPTIONAL_PACKAGES.get(path.name, set())
     assert roots <= allowed, f"{path}: imports {sorted(roots - allowed)}"
+
+
+@pytest.mark.parametrize("path", _sources("deploy/server"), ids=lambda p: f"{p.parent.name}/{p.name}")
+def test_server_code_imports_neither_torch_nor_the_trainer(path: Path) -> None:
+    roots = {name.split(".")[0] for name in _imports(path)} - set(sys.stdlib_module_names)
+    allowed = SERVER_PACKAGES
+    if path.parent.name == "torchserve":
+        allowed = allowed | SERVER_OPTIONAL_PACKAGES.get(path.name, set())
+    assert roots <= allowed, f"{path}: imports {sorted(roots - allowed)}"
+
+
+@pytest.mark.parametrize(
+    "path", sorted((REPOSITORY / "deploy/server/cvforge_server").glob("*.py")), ids=lambda p: p.name
+)
+def test_the_core_of_the_server_knows_no_shell_around_it(path: Path) -> None:
+    assert [name for name in _imports(path) if name.startswith(SERVER_SHELLS)] == []
 
 
 def test_nothing_is_called_utils() -> None:

@@ -50,14 +50,12 @@ class Detection:
         class_id: number of its class.
         score: 0 to 1.
         box_xyxy: x1, y1, x2, y2 in pixels of the image.
-        mask: in the form that was asked for; None where there is none.
     """
 
     label: str
     class_id: int
     score: float
     box_xyxy: tuple[float, float, float, float]
-    mask: Any = None
 
 
 @dataclass(frozen=True)
@@ -238,7 +236,7 @@ def _result(entry: Mapping[str, Any], value: Mapping[str, Any]) -> Result | Clie
 
 def _detection(row: Mapping[str, Any]) -> Detection:
     x1, y1, x2, y2 = row["box_xyxy"]
-    return Detection(row["label"], row["class_id"], row["score"], (x1, y1, x2, y2), row.get("mask"))
+    return Detection(row["label"], row["class_id"], row["score"], (x1, y1, x2, y2))
 
 
 def _text(value: Any) -> str:
