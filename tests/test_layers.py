@@ -43,9 +43,19 @@ OPTIONAL_PACKAGES = {
 }
 """Imported by one file of the device each, when its function is used."""
 SERVER_PACKAGES = {"numpy", "cv2", "cvforge_edge", "cvforge_server"}
-SERVER_OPTIONAL_PACKAGES = {"meters.py": {"ts"}, "process.py": {"psutil"}, "server_files.py": {"yaml"}}
-"""Of what stands around TorchServe, not of what answers requests; imported when its function is used."""
-SERVER_SHELLS = ("cvforge_server.torchserve", "cvforge_server.commands")
+SHELL_PACKAGES = {
+    "torchserve/meters.py": {"ts"},
+    "torchserve/process.py": {"psutil"},
+    "torchserve/server_files.py": {"yaml"},
+    "cvforge_server/ray_app.py": {"ray", "starlette"},
+}
+"""Of what stands around the core; one file each."""
+SERVER_SHELLS = (
+    "cvforge_server.torchserve",
+    "cvforge_server.commands",
+    "cvforge_server.ray_app",
+    "cvforge_server.client",
+)
 TRAINER_ONLY = {"torch", "torchvision", "pytorch_lightning", "timm", "segmentation_models_pytorch", "albumentations"}
 
 
@@ -113,9 +123,7 @@ def test_device_code_imports_only_what_a_device_has(path: Path) -> None:
 @pytest.mark.parametrize("path", _sources("deploy/server"), ids=lambda p: f"{p.parent.name}/{p.name}")
 def test_server_code_imports_neither_torch_nor_the_trainer(path: Path) -> None:
     roots = {name.split(".")[0] for name in _imports(path)} - set(sys.stdlib_module_names)
-    allowed = SERVER_PACKAGES
-    if path.parent.name == "torchserve":
-        allowed = allowed | SERVER_OPTIONAL_PACKAGES.get(path.name, set())
+    allowed = SERVER_PACKAGES | SHELL_PACKAGES.get(f"{path.parent.name}/{path.name}", set())
     assert roots <= allowed, f"{path}: imports {sorted(roots - allowed)}"
 
 
