@@ -47,13 +47,11 @@ SHELL_PACKAGES = {
     "torchserve/meters.py": {"ts"},
     "torchserve/process.py": {"psutil"},
     "torchserve/server_files.py": {"yaml"},
-    "cvforge_server/ray_app.py": {"ray", "starlette"},
 }
 """Of what stands around the core; one file each."""
 SERVER_SHELLS = (
     "cvforge_server.torchserve",
     "cvforge_server.commands",
-    "cvforge_server.ray_app",
     "cvforge_server.client",
 )
 TRAINER_ONLY = {"torch", "torchvision", "pytorch_lightning", "timm", "segmentation_models_pytorch", "albumentations"}
