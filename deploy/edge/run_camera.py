@@ -15,6 +15,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a stream would fill the log
 
 from cvforge_edge.cli import hold_hangup, leave, run_command
+from cvforge_edge.standard_error import keep_standard_error
 
 if TYPE_CHECKING:
     from cvforge_edge.bundle import Bundle
@@ -54,5 +55,6 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
 
 if __name__ == "__main__":
     gc.disable()  # until `run` has everything that it needs: there is no garbage before, and to look for it takes long
+    keep_standard_error()
     hold_hangup()  # a reload that is asked for while the model loads comes after it
     leave(run_command(main))

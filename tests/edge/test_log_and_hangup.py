@@ -91,14 +91,14 @@ def test_a_hangup_that_was_held_is_carried_out_once():
 
     try:
         hold_hangup()
-        with call_on_hangup(action):
+        with call_on_hangup(action, terminal_closed=pytest.fail):
             pass
         assert done == []
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGHUP)
-        with call_on_hangup(action):
+        with call_on_hangup(action, terminal_closed=pytest.fail):
             assert arrived.wait(WAIT_S)
-        with call_on_hangup(action):
+        with call_on_hangup(action, terminal_closed=pytest.fail):
             pass
         assert done == [1]
     finally:

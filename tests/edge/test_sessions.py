@@ -186,7 +186,7 @@ def test_signals_that_come_while_the_lock_of_their_action_is_held_do_not_block()
         with lock:
             done.set()
 
-    with call_on_hangup(action), stop_on_signals(stop):
+    with call_on_hangup(action, terminal_closed=pytest.fail), stop_on_signals(stop):
         with lock, stop._cond:  # what a thread in `stop.set()` holds
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
