@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import threading
 import time
-from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cvforge_edge.bundle import open_bundle
-from cvforge_edge.camera_options import parse_options
-from cvforge_edge.camera_run import CameraRun
 from cvforge_edge.cli import call_on_hangup, stop_on_signals
 from cvforge_edge.errors import BundleError, WatchdogError
-from cvforge_edge.manifest import write_manifest
-from cvforge_edge.output_options import plan_outputs
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.reload import Reloader, check_exchangeable
 from cvforge_edge.sessions import SessionCare
@@ -154,28 +147,6 @@ def test_a_session_that_cannot_be_replaced_ends_the_run_with_the_watchdogs_code(
     with pytest.raises(WatchdogError, match="stuck .* cannot be replaced: model_fp32.onnx: altered") as failed:
         run(ListSource(range(30)), [stuck], ResultSink(), SessionCare(limit_s=0.1, spare=spare))
     assert failed.value.exit_code == 13
-
-
-def test_a_spare_model_is_the_one_that_runs_and_was_checked(make_bundle):
-    folder = make_bundle("detector", formats=("onnx",))
-    options = parse_options(["--bundle", str(folder), "--source", str(folder / "golden" / "00.png"), "--quiet"])
-    options.outputs = plan_outputs(options)
-    with ExitStack() as resources:
-        run = CameraRun(options, open_bundle(folder), backend=None, resources=resources)
-        one = run.spare()
-        assert one.manifest.version == 1
-        one.close()
-        write_manifest(dataclasses.replace(one.manifest, version=2), folder)
-        with pytest.raises(BundleError, match="is another bundle than the one that runs"):
-            run.spare()
-        for predictor in run.load_again():
-            predictor.close()
-        two = run.spare()
-        assert two.manifest.version == 2
-        two.close()
-        (folder / "model_fp32.onnx").write_bytes(b"altered")
-        with pytest.raises(BundleError, match=r"model_fp32\.onnx"):
-            run.spare()
 
 
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
