@@ -26,7 +26,7 @@ def main() -> int:
     from cvforge_edge.camera_options import parse_options
 
     options = parse_options(sys.argv[1:])
-    from cvforge_edge.checked_bundle import open_bundle_to_start, self_test
+    from cvforge_edge.checked_bundle import accept, open_bundle_to_start, self_test
     from cvforge_edge.log_file import set_up_logging
     from cvforge_edge.model_options import keep_to_cpus
     from cvforge_edge.output_options import plan_outputs
@@ -38,7 +38,10 @@ def main() -> int:
     backend = options.backend
     if options.self_test:
         backend = self_test(options, bundle)
-    return run(options, bundle, backend=backend) if options.source is not None else 0
+    if options.source is not None:
+        return run(options, bundle, backend=backend)
+    accept(options, bundle)
+    return 0
 
 
 def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> int:
