@@ -57,12 +57,12 @@ def spare_of(run: CameraRun) -> tuple[int, int]:
 
 
 def open_files() -> list[str]:
-    """What the descriptors of this process are open on; that of the listing itself is gone by then."""
+    """The files that this process has open; libraries have pipes and the like of their own."""
     found = []
     for entry in DESCRIPTORS.iterdir():
-        with contextlib.suppress(FileNotFoundError):
+        with contextlib.suppress(FileNotFoundError):  # the descriptor of this very listing
             found.append(str(entry.readlink()))
-    return found
+    return sorted(file for file in found if file.startswith("/"))
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])
@@ -96,7 +96,7 @@ def test_after_a_reload_a_spare_is_the_new_model(make_bundle):
 def test_reloads_leave_no_descriptor_and_one_copy_behind(make_bundle, form, copies):
     folder = make_bundle("detector", formats=(form,))
     with opened(folder) as run:
-        before = sorted(open_files())
+        before = open_files()
         assert sum(COPY in file for file in before) == copies
         for version in range(2, 2 + RELOADS):
             release(folder, version)
@@ -107,7 +107,7 @@ def test_reloads_leave_no_descriptor_and_one_copy_behind(make_bundle, form, copi
         for _ in range(RELOADS):
             with pytest.raises(BundleError):
                 run.load_again()
-        assert sorted(open_files()) == before
+        assert open_files() == before
     assert not any(COPY in file for file in open_files())
 
 
