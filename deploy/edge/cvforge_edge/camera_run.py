@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import logging
 import sys
 import threading
 from collections.abc import Sequence
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.sinks.sink import Sink
     from cvforge_edge.steps.step import Step
+
+
+logger = logging.getLogger(__name__)
 
 
 class CameraRun:
@@ -157,6 +161,8 @@ class CameraRun:
         for page in pages:
             if page.made_token is not None or not options.quiet:
                 sys.stderr.write(f"{page.greeting}\n")
+            if options.log is not None:
+                logger.info("web page: %s", page.url)
         return [*local, *outputs, *([] if self._evidence is None else [self._evidence]), *pages]
 
     def _run(self, progress: Progress) -> RunSummary:
