@@ -175,7 +175,7 @@ def wait_for(what) -> None:
 
 def test_a_reload_gives_its_models_once(caplog):
     models = [Model(2)]
-    reloader = Reloader(lambda: models)
+    reloader = Reloader(lambda: models, is_ready=lambda: True)
     assert reloader.take() is None
     reloader.request()
     wait_for(lambda: "m2 version 2 takes over" in caplog.text)
@@ -191,7 +191,7 @@ def test_a_reload_gives_its_models_once(caplog):
     ],
 )
 def test_a_reload_that_fails_leaves_the_running_model(load, reason, caplog):
-    reloader = Reloader(load)
+    reloader = Reloader(load, is_ready=lambda: True)
     reloader.request()
     wait_for(lambda: "the old model goes on" in caplog.text)
     wait_for(lambda: not reloader._busy)
@@ -218,7 +218,7 @@ def test_requests_during_a_reload_are_carried_out_once_after_it():
         go.wait(WAIT_S)
         return [Model(len(count))]
 
-    reloader = Reloader(load)
+    reloader = Reloader(load, is_ready=lambda: True)
     for _ in range(5):
         reloader.request()
         assert begun.wait(WAIT_S)

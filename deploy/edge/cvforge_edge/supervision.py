@@ -58,7 +58,7 @@ def supervised(
 
     limits = Limits(**dict(options.limit))
     with (
-        closing(Reloader(reload)) as reloader,
+        closing(Reloader(reload, is_ready=lambda: watchdog.ready)) as reloader,
         Watchdog(board, limits, stop=stop) as watchdog,
         stop_on_signals(stop),
         call_on_hangup(reloader.request, terminal_closed=stop.set),
