@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cvforge_edge.cli import run_command
+from cvforge_edge.standard_error import keep_standard_error
 
 if TYPE_CHECKING:
     from cvforge_edge.benchmark.measure import BenchmarkPlan
@@ -147,4 +148,5 @@ def _seconds(text: str) -> float:
 
 
 if __name__ == "__main__":
+    keep_standard_error()
     sys.exit(run_command(main))

@@ -15,6 +15,7 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "FATAL")  # our own messages say what 
 os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")  # damaged packets of a stream would fill the log
 
 from cvforge_edge.cli import hold_hangup, leave, run_command
+from cvforge_edge.standard_error import keep_standard_error
 
 if TYPE_CHECKING:
     from cvforge_edge.bundle import Bundle
@@ -25,7 +26,7 @@ def main() -> int:
     from cvforge_edge.camera_options import parse_options
 
     options = parse_options(sys.argv[1:])
-    from cvforge_edge.checked_bundle import open_bundle_to_start, self_test
+    from cvforge_edge.checked_bundle import accept, open_bundle_to_start, self_test
     from cvforge_edge.log_file import set_up_logging
     from cvforge_edge.model_options import keep_to_cpus
     from cvforge_edge.output_options import plan_outputs
@@ -37,7 +38,10 @@ def main() -> int:
     backend = options.backend
     if options.self_test:
         backend = self_test(options, bundle)
-    return run(options, bundle, backend=backend) if options.source is not None else 0
+    if options.source is not None:
+        return run(options, bundle, backend=backend)
+    accept(options, bundle)
+    return 0
 
 
 def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> int:
@@ -54,5 +58,6 @@ def run(options: argparse.Namespace, bundle: Bundle, *, backend: str | None) -> 
 
 if __name__ == "__main__":
     gc.disable()  # until `run` has everything that it needs: there is no garbage before, and to look for it takes long
+    keep_standard_error()
     hold_hangup()  # a reload that is asked for while the model loads comes after it
     leave(run_command(main))

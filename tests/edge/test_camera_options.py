@@ -79,6 +79,13 @@ def test_a_self_test_alone_takes_what_belongs_to_it():
         (("--evidence", "b"), "--evidence b: is also the place of --bundle"),
         (("--source", "clip.mp4", "--log", "clip.mp4"), "--log clip.mp4: would replace the source"),
         (("--source", "door=clip.mp4", "--csv", "clip.mp4"), "--csv clip.mp4: would replace the source"),
+        (("--source", "clip.mp4", "--json", "clip.mp4"), "--json clip.mp4: would replace the source"),
+        (("--webhook", "@hook", "--log", "hook"), "--log hook: is also the place of --webhook"),
+        (("--log", "x", "--json", "x.3"), "--log x: is set aside as x.3, the place of --json"),
+        (
+            ("--log", "x", "--accepted", "x.1", "--trust", "keys"),
+            "--accepted x.1: is also the place of what --log sets",
+        ),
     ],
 )
 def test_no_two_options_share_a_place(tmp_path, monkeypatch, arguments, words):
@@ -89,6 +96,44 @@ def test_no_two_options_share_a_place(tmp_path, monkeypatch, arguments, words):
         parse_options([*RUN, *arguments])
     assert words in str(caught.value)
     assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("--csv", "r", "--json", "r.1"), "--csv r: is set aside as r.1, the place of --json"),
+        (("--json", "r", "--csv", "r.5"), "--csv r.5: is also the place of what --json sets aside"),
+        (
+            ("--json", "r", "--csv", "r.7", "--rotate-keep", "7"),
+            "--csv r.7: is also the place of what --json sets aside",
+        ),
+        (("--save", "v.mp4", "--csv", "v.2.mp4"), "--save v.mp4: is set aside as v.2.mp4, the place of --csv"),
+        (
+            ("--save", "clip.mp4", "--source", "clip.1.mp4"),
+            "--save clip.mp4: is set aside as clip.1.mp4, the place of the s",
+        ),
+    ],
+)
+def test_nothing_is_set_aside_where_something_else_goes(tmp_path, monkeypatch, arguments, words):
+    monkeypatch.chdir(tmp_path)
+    Path("clip.1.mp4").write_bytes(b"frames")
+    with pytest.raises(UsageError, match="give each its own") as caught:
+        parse_options([*RUN, *arguments, "--rotate", "1"])
+    assert words in str(caught.value)
+    parse_options([*RUN, "--json", "r", "--csv", "r.6", "--rotate", "1"])
+    if "--rotate-keep" not in arguments and "--source" not in arguments:
+        parse_options([*RUN, *arguments])
+
+
+@pytest.mark.parametrize("option", ["--json", "--csv", "--log", "--save", "--evidence", "--queue"])
+def test_nothing_is_written_into_the_bundle(tmp_path, monkeypatch, option):
+    monkeypatch.chdir(tmp_path)
+    Path("current").symlink_to("b")
+    for place in ("b/manifest.json", "b/deep/er", "current/x"):
+        with pytest.raises(UsageError, match=f"{option} {place}: lies in the bundle") as caught:
+            parse_options([*RUN, option, place])
+        assert caught.value.exit_code == 2
+    parse_options([*RUN, "--json", "bb/x"])
 
 
 def test_devices_and_standard_output_beside_files_may_be_shared(tmp_path, monkeypatch):

@@ -108,6 +108,17 @@ def test_a_camera_whose_model_fails_again_and_again_ends_the_run():
     assert failed.value.exit_code == 13
 
 
+def test_replacements_of_long_ago_do_not_count():
+    sink, models = ResultSink(), [Failing(1, at=range(100)) for _ in range(8)] + [Model(2)]
+    care = SessionCare(spare=lambda: models.pop(0), most_replaced=2, within_s=0.0)
+    run(Endless([1]), [models.pop(0)], sink, care, max_frames=9)
+    assert answers(sink) == [(1, 2.0)]
+    assert models == []
+    failing = lambda: Failing(1, at=range(100))  # noqa: E731
+    with pytest.raises(WatchdogError, match="after 3 sessions were replaced within 60 minutes"):
+        run(Endless([1]), [failing()], ResultSink(), SessionCare(spare=failing))
+
+
 def test_a_new_model_that_cannot_be_loaded_ends_the_run_with_13_and_not_with_11():
     def spare():
         raise BackendError("delegate libedgetpu.so.1: it found no hardware")
@@ -175,4 +186,4 @@ def test_the_program_ends_with_13_where_a_camera_shows_nothing_that_a_session_co
     server.close()
     assert process.returncode == 13, errors
     assert errors.count("a new session takes over") == 3
-    assert "after 3 sessions were replaced; restart the program" in errors
+    assert "after 3 sessions were replaced within 60 minutes; restart the program" in errors

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -91,14 +92,14 @@ def test_a_hangup_that_was_held_is_carried_out_once():
 
     try:
         hold_hangup()
-        with call_on_hangup(action):
+        with call_on_hangup(action, terminal_closed=pytest.fail):
             pass
         assert done == []
         os.kill(os.getpid(), signal.SIGHUP)
         os.kill(os.getpid(), signal.SIGHUP)
-        with call_on_hangup(action):
+        with call_on_hangup(action, terminal_closed=pytest.fail):
             assert arrived.wait(WAIT_S)
-        with call_on_hangup(action):
+        with call_on_hangup(action, terminal_closed=pytest.fail):
             pass
         assert done == [1]
     finally:
@@ -122,6 +123,33 @@ def test_a_hangup_while_the_program_starts_reloads_once_it_runs(make_bundle, tmp
             process.terminate()
         _, errors = process.communicate(timeout=WAIT_S)
     assert process.returncode == 0, errors
+
+
+@HANGUP
+def test_systemd_hears_that_the_program_is_ready_from_the_run_and_not_from_an_early_reload(
+    make_bundle,
+    tmp_path,
+    camera,  # noqa: F811
+):
+    bundle, log = make_bundle("detector", formats=("onnx",)), tmp_path / "log.txt"
+    os.mkfifo(tmp_path / "rules.yaml")
+    options = ("--track", "--rules", "rules.yaml", "--log", "log.txt")
+    wanted = command("--bundle", bundle, "--source", camera, *options)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(WAIT_S)
+        environment = {**os.environ, "NOTIFY_SOCKET": str(tmp_path / "notify"), "WATCHDOG_USEC": "8000000"}
+        with subprocess.Popen(wanted, cwd=tmp_path, stderr=subprocess.PIPE, text=True, env=environment) as process:
+            try:
+                wait_for(lambda: catches_hangup(process.pid), process)
+                process.send_signal(signal.SIGHUP)
+                (tmp_path / "rules.yaml").write_text(RULES)
+                wait_for(lambda: "tiny-detector version 1 takes over" in text_of(log), process)
+                first = systemd.recv(4096).decode()
+            finally:
+                process.terminate()
+                process.communicate(timeout=WAIT_S)
+    assert "READY=1" in first.splitlines() and first.startswith("STATUS=")
 
 
 def catches_hangup(process_id: int) -> bool:

@@ -142,7 +142,7 @@ def test_webhook_addresses_that_cannot_work_are_refused(address, words):
         (("--mqtt", "mqtt://cam:secret@host/a"), 2, "CVFORGE_MQTT_PASSWORD"),
         (("--webhook", "@missing"), 2, "--webhook @missing: no such file"),
         (
-            ("--webhook", "http://127.0.0.1:9/", "--queue", "bundle-detector/manifest.json"),
+            ("--webhook", "http://127.0.0.1:9/", "--queue", "file"),
             10,
             "name a folder that may be written to",
         ),
@@ -153,6 +153,7 @@ def test_options_that_cannot_work_end_with_a_message_and_their_code(
     make_bundle, clip, tmp_path, arguments, code, words
 ):
     before = clip.read_bytes()
+    (tmp_path / "file").touch()
     bundle = make_bundle("detector", formats=("onnx",))
     run = run_camera("--bundle", bundle, "--source", "clip.mp4", *arguments, cwd=tmp_path)
     assert run.returncode == code, run.stderr

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -14,8 +15,9 @@ import numpy as np
 import pytest
 
 import cvforge_edge.predictor as predictor_module
+import cvforge_edge.private_copy as private_copy_module
 from cvforge_edge.bundle import open_bundle
-from cvforge_edge.errors import BundleError
+from cvforge_edge.errors import BundleError, StorageError
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.private_copy import private_copy
 from cvforge_edge.selftest import run_self_test
@@ -27,15 +29,25 @@ from edge.web_client import wait_until
 DATA = bytes(range(256)) * 8192  # two blocks
 
 
-@pytest.fixture(params=["in memory", "as a temporary file"])
+@pytest.fixture(params=["in memory", "refused in memory", "as a temporary file", "without /proc"])
 def kind(request, monkeypatch, tmp_path):
     if request.param == "in memory":
         if not hasattr(os, "memfd_create"):
             pytest.skip("this system has no files in memory")
+        return request.param
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if request.param == "refused in memory":
+        monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
     else:
         monkeypatch.delattr(os, "memfd_create", raising=False)
-        monkeypatch.setattr("tempfile.tempdir", str(tmp_path))
+    if request.param == "without /proc":
+        monkeypatch.setattr(private_copy_module, "DESCRIPTORS", tmp_path / "missing")
     return request.param
+
+
+def refuse(*_: object) -> int:
+    """As a filter of system calls does."""
+    raise OSError(errno.EPERM, os.strerror(errno.EPERM))
 
 
 def sha256_of(data: bytes) -> str:
@@ -82,12 +94,52 @@ def test_other_bytes_than_those_that_were_checked_are_refused(kind, tmp_path, fo
 
 def test_file_that_is_gone_or_a_link_by_now_is_refused(kind, tmp_path):
     file = tmp_path / "model"
-    with pytest.raises(BundleError, match="cannot be read into memory"), private_copy(file, sha256=sha256_of(DATA)):
+    with (
+        pytest.raises(BundleError, match="cannot be read .*copy the bundle again"),
+        private_copy(file, sha256=sha256_of(DATA)),
+    ):
         pass
     (tmp_path / "other").write_bytes(DATA)
     file.symlink_to("other")
-    with pytest.raises(BundleError, match="cannot be read into memory"), private_copy(file, sha256=sha256_of(DATA)):
+    with (
+        pytest.raises(BundleError, match="cannot be read .*copy the bundle again"),
+        private_copy(file, sha256=sha256_of(DATA)),
+    ):
         pass
+
+
+def test_a_system_that_takes_no_copy_anywhere_is_told_with_the_way_out(tmp_path, monkeypatch):
+    file = tmp_path / "model"
+    file.write_bytes(DATA)
+    monkeypatch.setattr(os, "memfd_create", refuse, raising=False)
+    monkeypatch.setattr("tempfile.tempdir", str(tmp_path / "missing"))
+    with (
+        pytest.raises(
+            StorageError, match=r"model: cannot be copied .*\(No such file or directory\); set TMPDIR"
+        ) as caught,
+        private_copy(file, sha256=sha256_of(DATA)),
+    ):
+        raise AssertionError("there is none")
+    assert caught.value.exit_code == 10
+
+
+def test_a_full_memory_or_disk_is_not_taken_for_a_damaged_bundle(kind, tmp_path, monkeypatch):
+    def full(*_: object) -> int:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    file = tmp_path / "model"
+    file.write_bytes(DATA)
+    monkeypatch.setattr(private_copy_module.os, "write", full)
+    where = "memory" if kind == "in memory" else str(tmp_path)
+    with (
+        pytest.raises(
+            StorageError, match=rf"no room for a copy in {where} \(No space left on device\); free"
+        ) as caught,
+        private_copy(file, sha256=sha256_of(DATA)),
+    ):
+        raise AssertionError("there is none")
+    assert caught.value.exit_code == 10
+    assert [entry.name for entry in tmp_path.iterdir()] == ["model"]
 
 
 @pytest.mark.parametrize("form", ["onnx", "tflite"])

@@ -57,6 +57,7 @@ def test_its_command_line_is_one_that_the_program_takes(unit, environment):
     assert (options.source, options.self_test, options.quiet, options.json) == (["0"], True, True, "-")
     assert math.isinf(options.connect_for)
     assert math.isinf(options.reconnect_for)
+    assert {"memory", "silence"} == set(dict(options.limit))
 
 
 def test_the_drop_in_of_the_documents_is_one_too_and_as_patient(environment):
@@ -65,6 +66,7 @@ def test_the_drop_in_of_the_documents_is_one_too_and_as_patient(environment):
     options = options_of(line, environment)
     assert (options.backend, options.self_test) == ("onnxruntime-cuda", True)
     assert math.isinf(options.connect_for)
+    assert {"memory", "silence"} == set(dict(options.limit))  # a driver that hangs needs a new process on boards, too
 
 
 def test_it_is_started_again_for_ever_after_every_failure_that_may_pass(unit):

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import signal
 import threading
 import time
-from contextlib import ExitStack
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from cvforge_edge.bundle import open_bundle
-from cvforge_edge.camera_options import parse_options
-from cvforge_edge.camera_run import CameraRun
 from cvforge_edge.cli import call_on_hangup, stop_on_signals
 from cvforge_edge.errors import BundleError, WatchdogError
-from cvforge_edge.manifest import write_manifest
-from cvforge_edge.output_options import plan_outputs
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.reload import Reloader, check_exchangeable
 from cvforge_edge.sessions import SessionCare
@@ -156,28 +149,6 @@ def test_a_session_that_cannot_be_replaced_ends_the_run_with_the_watchdogs_code(
     assert failed.value.exit_code == 13
 
 
-def test_a_spare_model_is_the_one_that_runs_and_was_checked(make_bundle):
-    folder = make_bundle("detector", formats=("onnx",))
-    options = parse_options(["--bundle", str(folder), "--source", str(folder / "golden" / "00.png"), "--quiet"])
-    options.outputs = plan_outputs(options)
-    with ExitStack() as resources:
-        run = CameraRun(options, open_bundle(folder), backend=None, resources=resources)
-        one = run.spare()
-        assert one.manifest.version == 1
-        one.close()
-        write_manifest(dataclasses.replace(one.manifest, version=2), folder)
-        with pytest.raises(BundleError, match="is another bundle than the one that runs"):
-            run.spare()
-        for predictor in run.load_again():
-            predictor.close()
-        two = run.spare()
-        assert two.manifest.version == 2
-        two.close()
-        (folder / "model_fp32.onnx").write_bytes(b"altered")
-        with pytest.raises(BundleError, match=r"model_fp32\.onnx"):
-            run.spare()
-
-
 @pytest.mark.skipif(not hasattr(signal, "SIGHUP"), reason="this system has no SIGHUP")
 def test_signals_that_come_while_the_lock_of_their_action_is_held_do_not_block():
     lock, done, stop = threading.Lock(), threading.Event(), threading.Event()
@@ -186,7 +157,7 @@ def test_signals_that_come_while_the_lock_of_their_action_is_held_do_not_block()
         with lock:
             done.set()
 
-    with call_on_hangup(action), stop_on_signals(stop):
+    with call_on_hangup(action, terminal_closed=pytest.fail), stop_on_signals(stop):
         with lock, stop._cond:  # what a thread in `stop.set()` holds
             os.kill(os.getpid(), signal.SIGHUP)
             os.kill(os.getpid(), signal.SIGTERM)
@@ -204,7 +175,7 @@ def wait_for(what) -> None:
 
 def test_a_reload_gives_its_models_once(caplog):
     models = [Model(2)]
-    reloader = Reloader(lambda: models)
+    reloader = Reloader(lambda: models, is_ready=lambda: True)
     assert reloader.take() is None
     reloader.request()
     wait_for(lambda: "m2 version 2 takes over" in caplog.text)
@@ -220,7 +191,7 @@ def test_a_reload_gives_its_models_once(caplog):
     ],
 )
 def test_a_reload_that_fails_leaves_the_running_model(load, reason, caplog):
-    reloader = Reloader(load)
+    reloader = Reloader(load, is_ready=lambda: True)
     reloader.request()
     wait_for(lambda: "the old model goes on" in caplog.text)
     wait_for(lambda: not reloader._busy)
@@ -247,7 +218,7 @@ def test_requests_during_a_reload_are_carried_out_once_after_it():
         go.wait(WAIT_S)
         return [Model(len(count))]
 
-    reloader = Reloader(load)
+    reloader = Reloader(load, is_ready=lambda: True)
     for _ in range(5):
         reloader.request()
         assert begun.wait(WAIT_S)

@@ -143,17 +143,19 @@ def test_pauses_are_read_as_the_standard_says_and_are_bounded():
 
 
 @pytest.mark.parametrize("answer", [HANG, DRIP])
-def test_a_server_that_hangs_is_given_up_and_tried_again(start_server, tmp_path, answer):
+def test_a_server_that_hangs_is_given_up_and_tried_again(start_server, tmp_path, caplog, answer):
     server = start_server(answer)
     sink = sink_to(server.port, tmp_path, timeout_s=0.2)
     sink.write(with_event())
     sent(sink, 1)
     assert frames(server) == [0, 0]
     assert "1 tried again" in sink.summary()
+    reason = {HANG: "timed out", DRIP: "no answer within 0.6 s"}[answer]
+    assert f"{reason}; trying again, messages wait on disk" in caplog.text
 
 
 @pytest.mark.parametrize("answer", [HANG, DRIP])
-def test_closing_does_not_wait_for_a_server_that_hangs(start_server, tmp_path, answer):
+def test_closing_does_not_wait_for_a_server_that_hangs(start_server, tmp_path, caplog, answer):
     server = start_server(answer)
     sink = sink_to(server.port, tmp_path)
     sink.write(with_event())
@@ -162,6 +164,8 @@ def test_closing_does_not_wait_for_a_server_that_hangs(start_server, tmp_path, a
     sink.close()
     assert time.monotonic() - started_s < 4.0  # about one; the machine may be busy
     assert ": 0 sent, 1 waiting" in sink.summary()
+    assert sink.summary().endswith(", 0 tried again; no answer before the end of the run; closed")
+    assert "no answer" not in caplog.text
 
 
 def test_without_a_server_messages_wait_for_the_next_start(start_server, tmp_path, caplog):

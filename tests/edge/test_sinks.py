@@ -36,12 +36,10 @@ def source_named(name: str, *, live: bool = False):
     ("options", "words"),
     [
         ({"save": "clip.mp4"}, "--save clip.mp4: would replace the source"),
-        ({"json_lines": "clip.mp4"}, "--json clip.mp4: would replace the source"),
-        ({"save": "out.mp4", "json_lines": "./out.mp4"}, "also the place of --save"),
         ({"save": "out.gif"}, r"found the ending '\.gif'"),
     ],
 )
-def test_results_never_replace_the_source_or_each_other(tmp_path, monkeypatch, options, words):
+def test_pictures_never_replace_the_source(tmp_path, monkeypatch, options, words):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "clip.mp4").write_bytes(b"precious")
     both = {"save": None, "json_lines": None, "title": None, "stop": threading.Event(), **options}

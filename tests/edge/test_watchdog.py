@@ -6,14 +6,17 @@ import math
 import socket
 import threading
 import time
+from types import SimpleNamespace
 
 import pytest
 
 import cvforge_edge.watchdog as watchdog_module
 from cvforge_edge.errors import WatchdogError
+from cvforge_edge.reload import Reloader
 from cvforge_edge.status import CameraStatus, RunStatus, StatusBoard
 from cvforge_edge.systemd import notify, notify_reloading, watchdog_interval_s
 from cvforge_edge.watchdog import Limits, Watchdog
+from edge.web_client import wait_until
 
 WAIT_S = 10.0
 
@@ -147,3 +150,25 @@ def test_watchdog_interval_is_half_of_what_systemd_allows(monkeypatch, microseco
 
 def test_limits_are_lenient_by_default():
     assert Limits() == Limits(inference=30.0, write=60.0, silence=math.inf, memory=math.inf)
+
+
+def test_a_reload_before_the_cameras_were_tried_does_not_say_that_all_is_ready(systemd):
+    done = threading.Event()
+
+    def load():
+        done.set()
+        return [SimpleNamespace(manifest=SimpleNamespace(name="m", version=2), close=lambda: None)]
+
+    begun = False
+    reloader = Reloader(load, is_ready=lambda: begun)
+    reloader.request()
+    assert done.wait(WAIT_S)
+    wait_until(lambda: reloader.take() is not None)
+    systemd.setblocking(False)
+    with pytest.raises(BlockingIOError):
+        systemd.recv(4096)
+    systemd.settimeout(WAIT_S)
+    begun = True
+    reloader.request()
+    heard = [systemd.recv(4096).decode().partition("\n")[0] for _ in range(2)]
+    assert heard == ["RELOADING=1", "READY=1"]

@@ -224,7 +224,7 @@ def test_the_page_names_the_version_that_was_loaded_under_way(make_bundle, camer
 
 def test_the_command_makes_a_token_for_the_network_and_prints_it_also_when_quiet(make_bundle, camera, tmp_path):
     bundle = make_bundle("detector", formats=("tflite",))
-    arguments = ["--bundle", bundle, "--source", camera, "--web", "0.0.0.0:0", "--quiet"]
+    arguments = ["--bundle", bundle, "--source", camera, "--web", "0.0.0.0:0", "--quiet", "--log", "log.txt"]
     command = [sys.executable, "-I", EDGE / "run_camera.py", *arguments]
     with subprocess.Popen(list(map(str, command)), cwd=tmp_path, stderr=subprocess.PIPE, text=True) as process:
         port, token = re.fullmatch(r"http://[\d.]+:(\d+)/login#([\w-]{22})", page_line(process)).groups()
@@ -246,6 +246,9 @@ def test_the_command_makes_a_token_for_the_network_and_prints_it_also_when_quiet
         assert token in process.stderr.readline()
         assert token not in process.stderr.read()  # once, and in no later line
         assert process.wait(30) == 0
+    log = (tmp_path / "log.txt").read_text()
+    assert re.search(rf"INFO web page: http://[\d.]+:{port}/$", log, re.MULTILINE)
+    assert token not in log
 
 
 @pytest.mark.parametrize(

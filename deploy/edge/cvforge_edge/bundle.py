@@ -49,6 +49,7 @@ class Bundle:
 
         Raises:
             BundleError: the file was altered since the bundle was opened.
+            StorageError: there is no room for a copy of it.
         """
         return private_copy(self.path_of(model), sha256=model.sha256)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import gc
+import logging
 import sys
 import threading
 from collections.abc import Sequence
@@ -17,12 +18,12 @@ import cv2
 from cvforge_edge.arrangement import Arrangement
 from cvforge_edge.checked_bundle import accept, open_checked_bundle, say, self_test
 from cvforge_edge.cli import INTERRUPTED
-from cvforge_edge.errors import BundleError
 from cvforge_edge.evidence.options import open_evidence
 from cvforge_edge.model_options import arrange, open_predictors
 from cvforge_edge.pipeline import run_pipeline
 from cvforge_edge.progress import Progress
 from cvforge_edge.rest_of_bundle import RestOfBundle
+from cvforge_edge.running_model import RunningModel
 from cvforge_edge.sinks.open import open_sinks
 from cvforge_edge.source_options import frames_to_come, open_sources, source_settings
 from cvforge_edge.starting_board import model_fields, starting_board
@@ -36,6 +37,9 @@ if TYPE_CHECKING:
     from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.sinks.sink import Sink
     from cvforge_edge.steps.step import Step
+
+
+logger = logging.getLogger(__name__)
 
 
 class CameraRun:
@@ -55,7 +59,7 @@ class CameraRun:
         self, options: argparse.Namespace, bundle: Bundle, *, backend: str | None, resources: contextlib.ExitStack
     ) -> None:
         cv2.setNumThreads(1)  # resizing a frame is too short to share; --threads is for the network
-        self._options, self._bundle, self._backend, self._resources = options, bundle, backend, resources
+        self._options, self._resources = options, resources
         self._stop = threading.Event()
         settings = source_settings(options)
         self._plan = plan_steps(options, bundle.manifest)
@@ -66,7 +70,17 @@ class CameraRun:
         self._plan.check_sources(self._names)
         self._live = any(source.live for source in self._sources)
         self._steps = [self._plan.steps_for(name) for name in self._names]
-        self._predictors = self._open_model()
+        self._exchange = threading.Lock()
+        self._model = RunningModel(bundle, backend=backend, precision=options.precision)
+        resources.callback(lambda: self._model.close())  # whichever runs by then
+        self._arrangement = arrange(options, self._model, self._sources, say=lambda text: say(options, text))
+        self._evidence = open_evidence(options, bundle, names=self._names)
+        if self._evidence is not None:
+            resources.callback(self._evidence.close)
+        self._predictors = self._load(self._model, self._arrangement, warm_up=self._live)
+        for predictor in self._predictors:
+            resources.callback(predictor.close)
+        accept(options, bundle)
         self._sinks = self._open_sinks()
 
     def go(self) -> int:
@@ -81,25 +95,22 @@ class CameraRun:
             self._resources.callback(self._say_cameras)
         gc.freeze()  # what a start has made stays: no collection looks through it, now or later
         gc.enable()
-        with contextlib.closing(progress), RestOfBundle(self._bundle, on_problem=self._stop.set) as rest:
+        with contextlib.closing(progress), RestOfBundle(self._model.bundle, on_problem=self._stop.set) as rest:
             summary = self._run(progress)
             rest.finish(wait=not self._stop.is_set())
         say(options, "\n".join([*summary.lines(), *(f"  {sink.summary()}" for sink in self._sinks)]))
         return INTERRUPTED if summary.interrupted and not options.show else 0
 
     def spare(self) -> FramePredictor:
-        """One more model of the bundle that runs, from files that are still what was checked.
+        """One more of the model that runs, from the very bytes that were checked, whatever lies in its folder by now.
 
         Raises:
-            EdgeError: the bundle was altered or replaced meanwhile, or cannot be loaded.
+            EdgeError: it cannot be loaded.
         """
-        bundle = open_checked_bundle(self._options)
-        if bundle.manifest_sha256 != self._bundle.manifest_sha256:
-            raise BundleError(
-                f"{bundle.folder}: is another bundle than the one that runs; reload it (SIGHUP), or restart the program"
-            )
-        one = Arrangement(1, self._arrangement.threads)
-        return self._load(self._bundle, one, backend=self._backend, warm_up=True)[0]
+        with contextlib.ExitStack() as keeping:
+            with self._exchange:
+                model = keeping.enter_context(self._model.kept())
+            return self._load(model, Arrangement(1, self._arrangement.threads), warm_up=True)[0]
 
     def load_again(self) -> list[FramePredictor]:
         """The bundle as it is now, checked and tested like at the start: one model for each session.
@@ -112,39 +123,27 @@ class CameraRun:
         from cvforge_edge.reload import check_exchangeable
 
         options, bundle = self._options, open_checked_bundle(self._options)
-        check_exchangeable(self._bundle.manifest, bundle.manifest)
+        check_exchangeable(self._model.bundle.manifest, bundle.manifest)
         backend = self_test(options, bundle) if options.self_test else options.backend
-        predictors = self._load(bundle, self._arrangement, backend=backend, warm_up=True)
         with contextlib.ExitStack() as on_error:
+            model = RunningModel(bundle, backend=backend, precision=options.precision)
+            on_error.callback(model.close)
+            predictors = self._load(model, self._arrangement, warm_up=True)
             for predictor in predictors:
                 on_error.callback(predictor.close)
             accept(options, bundle)
             on_error.pop_all()
-        self._bundle, self._backend = bundle, backend
+        with self._exchange:
+            before, self._model = self._model, model
+        before.close()
         plan = replace(self._plan, score_threshold=usual_score(options, bundle.manifest.postprocess))
         plan.retune(chain.from_iterable(self._steps))
         self._board.update(**model_fields(bundle, backend=backend, precision=options.precision))
         return predictors
 
-    def _open_model(self) -> list[FramePredictor]:
-        options, bundle = self._options, self._bundle
-        self._arrangement = arrange(
-            options, bundle, self._sources, backend=self._backend, say=lambda text: say(options, text)
-        )
-        self._evidence = open_evidence(options, bundle, names=self._names)
-        if self._evidence is not None:
-            self._resources.callback(self._evidence.close)
-        predictors = self._load(bundle, self._arrangement, backend=self._backend, warm_up=self._live)
-        for predictor in predictors:
-            self._resources.callback(predictor.close)
-        accept(options, bundle)
-        return predictors
-
-    def _load(
-        self, bundle: Bundle, arrangement: Arrangement, *, backend: str | None, warm_up: bool
-    ) -> list[FramePredictor]:
+    def _load(self, model: RunningModel, arrangement: Arrangement, *, warm_up: bool) -> list[FramePredictor]:
         watched = None if self._evidence is None else self._evidence.watched
-        return open_predictors(self._options, bundle, arrangement, backend=backend, warm_up=warm_up, watched=watched)
+        return open_predictors(self._options, model, arrangement, warm_up=warm_up, watched=watched)
 
     def _open_sinks(self) -> list[Sink]:
         """Web pages last: what another sink has drawn is not drawn again."""
@@ -155,13 +154,15 @@ class CameraRun:
             self._sources,
             save=options.save,
             json_lines=options.json,
-            title=self._bundle.manifest.name if options.show else None,
+            title=self._model.bundle.manifest.name if options.show else None,
             stop=self._stop,
             rotation=options.outputs.rotation,
         )
         for page in pages:
             if page.made_token is not None or not options.quiet:
                 sys.stderr.write(f"{page.greeting}\n")
+            if options.log is not None:
+                logger.info("web page: %s", page.url)
         return [*local, *outputs, *([] if self._evidence is None else [self._evidence]), *pages]
 
     def _run(self, progress: Progress) -> RunSummary:

@@ -63,7 +63,7 @@ def self_test(options: argparse.Namespace, bundle: Bundle) -> str:
 
     Args:
         options: with `threads`, `backend`, `precision`, and those of `open_checked_bundle`.
-        bundle: an open one.
+        bundle: an open one; whoever goes on to use it accepts it once it is loaded.
 
     Raises:
         EdgeError: the golden vectors are damaged, or this device does not reproduce them.
@@ -72,7 +72,6 @@ def self_test(options: argparse.Namespace, bundle: Bundle) -> str:
 
     threads = options.threads if isinstance(options.threads, int) else 1
     report = run_self_test(bundle, backend=options.backend, precision=options.precision, threads=threads)
-    accept(options, bundle)
     say(
         options,
         f"self-test passed: {report.model} on {report.backend}, {report.items} golden images, largest error of a raw "

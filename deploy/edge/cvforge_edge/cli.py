@@ -7,6 +7,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from queue import SimpleQueue
@@ -14,9 +15,12 @@ from types import FrameType
 from typing import NoReturn
 
 from cvforge_edge.errors import EdgeError
+from cvforge_edge.standard_error import is_terminal
 
 INTERRUPTED = 130
 JOIN_TIMEOUT_S = 0.2
+TERMINAL_CLOSES_S = 0.2
+"""Programs that show a terminal send SIGHUP a moment before they close it."""
 
 
 def run_command(command: Callable[[], int]) -> int:
@@ -52,8 +56,8 @@ def leave(code: int) -> NoReturn:
     """
     if threading.active_count() > 1:
         with contextlib.suppress(OSError):
-            sys.stdout.flush()
-            sys.stderr.flush()
+            for stream in filter(None, (sys.stderr, sys.stdout)):  # None: closed when Python began
+                stream.flush()
         os._exit(code)
     sys.exit(code)
 
@@ -80,9 +84,15 @@ def _outside_of_handlers() -> Iterator[Callable[[Callable[[], None]], None]]:
 
 
 class _HeldHangup:
-    """A handler that does nothing but remember."""
+    """A handler that does nothing but remember.
 
-    came = False
+    Attributes:
+        came: whether the signal did.
+        attended: whether standard error was a terminal at the start.
+    """
+
+    def __init__(self) -> None:
+        self.came, self.attended = False, is_terminal()
 
     def __call__(self, _number: int, _frame: FrameType | None) -> None:
         self.came = True
@@ -95,19 +105,31 @@ def hold_hangup() -> None:
 
 
 @contextmanager
-def call_on_hangup(action: Callable[[], None]) -> Iterator[None]:
-    """While inside, SIGHUP calls the action on a thread of its own; systems without that signal never do.
+def call_on_hangup(action: Callable[[], None], *, terminal_closed: Callable[[], None]) -> Iterator[None]:
+    """While inside, SIGHUP calls an action on a thread of its own; systems without that signal never do.
 
     One that came earlier, and was held, calls it at the beginning.
+
+    Args:
+        action: for a signal that somebody sent.
+        terminal_closed: for one that came since the terminal went away that was standard error at the start.
     """
     if not hasattr(signal, "SIGHUP"):
         yield
         return
+    held = signal.getsignal(signal.SIGHUP)
+    attended = held.attended if isinstance(held, _HeldHangup) else is_terminal()
+
+    def act() -> None:
+        if attended:
+            time.sleep(TERMINAL_CLOSES_S)
+        (terminal_closed if attended and not is_terminal() else action)()
+
     with _outside_of_handlers() as do:
-        before = signal.signal(signal.SIGHUP, lambda _number, _frame: do(action))
+        before = signal.signal(signal.SIGHUP, lambda _number, _frame: do(act))
         if isinstance(before, _HeldHangup) and before.came:
             before.came = False
-            do(action)
+            do(act)
         try:
             yield
         finally:

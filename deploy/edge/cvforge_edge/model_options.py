@@ -10,7 +10,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, TypeAlias
 
 from cvforge_edge.arrangement import Arrangement, available_cores, fastest_arrangement, guessed_arrangement
-from cvforge_edge.backends import BACKENDS, open_backend
+from cvforge_edge.backends import BACKENDS
 from cvforge_edge.errors import UsageError
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.option_types import count, fraction
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from cvforge_edge.bundle import Bundle
     from cvforge_edge.predictor import Predictor
+    from cvforge_edge.running_model import RunningModel
     from cvforge_edge.sessions import FramePredictor
     from cvforge_edge.sources.source import Source
 
@@ -74,36 +75,26 @@ def keep_to_cpus(cpus: frozenset[int] | None) -> None:
 
 
 def arrange(
-    options: argparse.Namespace,
-    bundle: Bundle,
-    sources: Sequence[Source],
-    *,
-    backend: str | None,
-    say: Callable[[str], None],
+    options: argparse.Namespace, model: RunningModel, sources: Sequence[Source], *, say: Callable[[str], None]
 ) -> Arrangement:
     """Sessions and threads as asked for, measured, or guessed.
 
     Args:
-        options: with `threads`, `sessions`, `precision` and `max_frames`.
-        bundle: an open one.
+        options: with `threads`, `sessions` and `max_frames`.
+        model: that will run.
         sources: an open one for each camera or file.
-        backend: name of the backend; None for the preferred one.
         say: told what was measured.
 
     Raises:
-        EdgeError: no model fits, or the model fails.
+        EdgeError: the model fails.
     """
     cores = available_cores()
     if options.threads == AUTO:
-        from cvforge_edge.predictor import choose_model
-
-        model, name = choose_model(bundle, backend=backend, precision=options.precision)
-        with bundle.copy_of(model) as path:
-            measured = fastest_arrangement(
-                lambda threads: open_backend(name, path, threads=threads, where=bundle.path_of(model)),
-                input_hw=bundle.manifest.preprocess.size_hw,
-                cores=cores,
-            )
+        measured = fastest_arrangement(
+            lambda threads: model.open(threads=threads),
+            input_hw=model.bundle.manifest.preprocess.size_hw,
+            cores=cores,
+        )
         say(f"threads: {measured}")
         return measured.best
     counts = [source.frame_count for source in sources]
@@ -114,43 +105,39 @@ def arrange(
 
 def open_predictors(
     options: argparse.Namespace,
-    bundle: Bundle,
+    model: RunningModel,
     arrangement: Arrangement,
     *,
-    backend: str | None,
     warm_up: bool,
     watched: Watched | None = None,
 ) -> list[FramePredictor]:
     """One loaded model for each session.
 
     Args:
-        options: with `precision`, `roi`, and what `lowest_score` needs.
-        bundle: an open one.
+        options: with `roi`, and what `lowest_score` needs.
+        model: from which they are loaded.
         arrangement: how many, and with how many threads each.
-        backend: name of the backend; None for the preferred one.
-        watched: puts something around the models that looks at their raw outputs; None for nothing.
         warm_up: run each once, so that the first picture of a camera waits no longer than any other.
+        watched: puts something around the models that looks at their raw outputs; None for nothing.
 
     Raises:
-        EdgeError: no model fits, or it cannot be loaded.
+        EdgeError: it cannot be loaded.
     """
     import numpy as np
 
-    from cvforge_edge.backends import open_backend
-    from cvforge_edge.predictor import Predictor, choose_model
+    from cvforge_edge.predictor import Predictor
 
-    model, name = choose_model(bundle, backend=backend, precision=options.precision)
-    with bundle.copy_of(model) as path, ExitStack() as on_error:
+    manifest = model.bundle.manifest
+    spec = replace(manifest.postprocess, score_threshold=lowest_score(options, manifest.postprocess))
+    with ExitStack() as on_error:
         predictors: list[FramePredictor] = []
         for _ in range(arrangement.sessions):
-            loaded = open_backend(name, path, threads=arrangement.threads, where=bundle.path_of(model))
-            predictor = Predictor(loaded, bundle.manifest)
+            predictor = Predictor(model.open(threads=arrangement.threads), manifest)
             on_error.callback(predictor.close)
             if warm_up:
-                predictor.raw_outputs(np.zeros((*bundle.manifest.preprocess.size_hw, 3), np.uint8))
-            spec = predictor.manifest.postprocess
-            predictor = predictor.with_postprocess(replace(spec, score_threshold=lowest_score(options, spec)))
-            seen: FramePredictor = predictor if watched is None else watched(predictor, bundle)
+                predictor.raw_outputs(np.zeros((*manifest.preprocess.size_hw, 3), np.uint8))
+            predictor = predictor.with_postprocess(spec)
+            seen: FramePredictor = predictor if watched is None else watched(predictor, model.bundle)
             if options.roi is not None:
                 from cvforge_edge.region import RegionPredictor, parse_region
 

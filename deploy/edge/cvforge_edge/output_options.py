@@ -16,7 +16,7 @@ from cvforge_edge.option_types import count, positive
 from cvforge_edge.records import dataclass
 from cvforge_edge.sinks.content import Content
 from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
-from cvforge_edge.sinks.rotation import Rotation
+from cvforge_edge.sinks.rotation import DEFAULT_KEEP, Rotation
 
 if TYPE_CHECKING:
     from cvforge_edge.sinks.mqtt_settings import MqttSettings
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from cvforge_edge.sinks.webhook_settings import WebhookSettings
 
 MB = 1_000_000
-DEFAULT_KEEP = 5
 DEFAULT_QUEUE_MB = 64
 DEFAULT_TIMEOUT_S = 10.0
 LONGEST_ADDRESS_BYTES = 8192

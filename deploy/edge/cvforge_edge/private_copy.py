@@ -7,15 +7,20 @@ with a crash, and a file could be exchanged between its check and its use.
 from __future__ import annotations
 
 import hashlib
+import logging
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from cvforge_edge.errors import BundleError
+from cvforge_edge.errors import BundleError, StorageError
+from cvforge_edge.records import dataclass
 
 BLOCK_BYTES = 1 << 18
 DESCRIPTORS = Path("/proc/self/fd")
+MEMORY = "memory"
+
+logger = logging.getLogger(__name__)
 
 
 @contextmanager
@@ -23,7 +28,8 @@ def private_copy(path: Path, *, sha256: str) -> Iterator[Path]:
     """While inside, a path of this process's own copy; what was opened or mapped by then lasts longer.
 
     On Linux the copy lies in memory and is sealed: nobody, this process included, can write to it. It costs the room of the
-    file once, however many models are loaded from it. Elsewhere it is a temporary file of this user.
+    file once, however many models are loaded from it. Elsewhere, and where the system refuses such files, it is a temporary
+    file of this user.
 
     Args:
         path: of the file; a link at its end is refused.
@@ -31,34 +37,70 @@ def private_copy(path: Path, *, sha256: str) -> Iterator[Path]:
 
     Raises:
         BundleError: it cannot be read, or has another SHA-256.
+        StorageError: there is no room for the copy.
     """
-    in_memory = hasattr(os, "memfd_create") and DESCRIPTORS.is_dir()
-    descriptor, name = _file_in_memory() if in_memory else _temporary_file()
-    try:
-        found = _copy(path, descriptor)
+    with _in_memory(path) or _temporary_file(path) as copy:
+        found = _copy(path, copy.descriptor, where=copy.where)
         if found != sha256:
             raise BundleError(
                 f"{path}: altered; SHA-256 is {found}, the manifest says {sha256}. Copy the bundle again, "
                 "beside the old one, and rename it"
             )
-        if in_memory:
-            _seal(descriptor)
-        yield Path(name)
-    finally:
-        os.close(descriptor)
-        if not in_memory:
-            Path(name).unlink()
+        if copy.where == MEMORY:
+            _seal(copy.descriptor)
+        yield copy.path
 
 
-def _file_in_memory() -> tuple[int, str]:
-    descriptor = os.memfd_create("cvforge-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-    return descriptor, str(DESCRIPTORS / str(descriptor))
+@dataclass(frozen=True)
+class _Copy:
+    """An empty file of this process, removed at its end.
+
+    Attributes:
+        descriptor: open for writing.
+        path: by which it is opened again.
+        where: it lies, for people.
+    """
+
+    descriptor: int
+    path: Path
+    where: str
+
+    def __enter__(self) -> _Copy:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        os.close(self.descriptor)
+        if self.path.parent != DESCRIPTORS:
+            self.path.unlink()
 
 
-def _temporary_file() -> tuple[int, str]:
+def _in_memory(path: Path) -> _Copy | None:
+    """None where the system has no such files, or refuses them (a filter of system calls, an old kernel)."""
+    if not hasattr(os, "memfd_create") or not DESCRIPTORS.is_dir():
+        return None
+    try:
+        descriptor = os.memfd_create("cvforge-model", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
+    except OSError as error:
+        logger.info("%s: the system refuses files in memory (%s); copied to a temporary file", path, error.strerror)
+        return None
+    return _Copy(descriptor, DESCRIPTORS / str(descriptor), MEMORY)
+
+
+def _temporary_file(path: Path) -> _Copy:
     import tempfile  # brings much along that a start on Linux needs not
 
-    return tempfile.mkstemp(prefix="cvforge-")
+    try:
+        descriptor, name = tempfile.mkstemp(prefix="cvforge-")
+    except OSError as error:
+        raise StorageError(
+            f"{path}: cannot be copied to a temporary file before it is loaded ({error.strerror}); set TMPDIR to a folder "
+            "that may be written to"
+        ) from None
+    folder = str(Path(name).parent)
+    if not DESCRIPTORS.is_dir():
+        return _Copy(descriptor, Path(name), folder)
+    Path(name).unlink()  # a killed process leaves nothing behind
+    return _Copy(descriptor, DESCRIPTORS / str(descriptor), folder)
 
 
 def _seal(descriptor: int) -> None:
@@ -71,7 +113,7 @@ def _seal(descriptor: int) -> None:
     )
 
 
-def _copy(path: Path, descriptor: int) -> str:
+def _copy(path: Path, descriptor: int, *, where: str) -> str:
     """The SHA-256 of what was copied."""
     digest = hashlib.sha256()
     try:
@@ -80,12 +122,17 @@ def _copy(path: Path, descriptor: int) -> str:
             buffer = memoryview(bytearray(BLOCK_BYTES))
             while count := file.readinto(buffer):
                 digest.update(buffer[:count])
-                _write(descriptor, buffer[:count])
+                _write(descriptor, buffer[:count], path=path, where=where)
     except OSError as error:
-        raise BundleError(f"{path}: cannot be read into memory ({error.strerror}); copy the bundle again") from None
+        raise BundleError(f"{path}: cannot be read ({error.strerror}); copy the bundle again") from None
     return digest.hexdigest()
 
 
-def _write(descriptor: int, data: memoryview) -> None:
-    while data:
-        data = data[os.write(descriptor, data) :]
+def _write(descriptor: int, data: memoryview, *, path: Path, where: str) -> None:
+    try:
+        while data:
+            data = data[os.write(descriptor, data) :]
+    except OSError as error:
+        raise StorageError(
+            f"{path}: no room for a copy in {where} ({error.strerror}); free some, or run a smaller model"
+        ) from None

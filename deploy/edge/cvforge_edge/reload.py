@@ -22,10 +22,11 @@ class Reloader:
 
     Args:
         load: checks and opens the bundle, one model for each session; raises what is wrong with it.
+        is_ready: whether systemd knows that the run has begun; before, it would take the end of a reload for that.
     """
 
-    def __init__(self, load: Callable[[], Sequence[FramePredictor]]) -> None:
-        self._load = load
+    def __init__(self, load: Callable[[], Sequence[FramePredictor]], *, is_ready: Callable[[], bool]) -> None:
+        self._load, self._is_ready = load, is_ready
         self._lock = threading.Lock()
         self._ready: Sequence[FramePredictor] | None = None
         self._busy = False
@@ -53,14 +54,17 @@ class Reloader:
 
     def _run(self) -> None:
         while True:
-            notify_reloading()
+            ready = self._is_ready()
+            if ready:
+                notify_reloading()
             try:
                 self._load_once()
             except EdgeError as error:
                 logger.error("reload refused, the old model goes on: %s", error)
             except Exception:  # whatever it is, the camera goes on
                 logger.exception("reload failed, the old model goes on")
-            notify("READY=1")
+            if ready:
+                notify("READY=1")
             with self._lock:
                 if not self._again:
                     self._busy = False

@@ -6,6 +6,7 @@ import logging
 import math
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
@@ -52,7 +53,8 @@ class SessionCare:
     Attributes:
         limit_s: a session that works longer on one frame is stuck: it is left behind, and its frame is given up.
         spare: loads a model that takes the place of one that is stuck or failed; None: the run ends instead.
-        most_replaced: after so many replacements the next such session ends the run.
+        most_replaced: after so many replacements `within_s` the next such session ends the run.
+        within_s: one that is longer ago counts no more: a hiccup a month is no broken driver.
         reloaded: asked a few times a second: models, one for each session, that take over from the next frame on; they are
             closed here. None while there are none.
     """
@@ -60,6 +62,7 @@ class SessionCare:
     limit_s: float = math.inf
     spare: Callable[[], FramePredictor] | None = None
     most_replaced: int = 3
+    within_s: float = 3600.0
     reloaded: Callable[[], Sequence[FramePredictor] | None] = _nothing
 
 
@@ -85,7 +88,7 @@ class Sessions:
             care: what is done while they run.
         """
         self._inbox, self._outbox, self._recorder, self._care = inbox, outbox, recorder, care
-        self.replaced = 0
+        self._replaced_s: deque[float] = deque()
         self._owned_elsewhere = tuple(predictors)
         self._sessions = [Session(predictor) for predictor in predictors]
         for session in self._sessions:
@@ -171,13 +174,16 @@ class Sessions:
         self._inbox.finish(ticket)
 
     def _replace(self, number: int, *, because: str, first: Ticket | None = None) -> None:
-        if self._care.spare is None or self.replaced >= self._care.most_replaced:
+        care, replaced_s, now_s = self._care, self._replaced_s, time.monotonic()
+        while replaced_s and now_s - replaced_s[0] >= care.within_s:
+            replaced_s.popleft()
+        if care.spare is None or len(replaced_s) >= care.most_replaced:
             raise WatchdogError(
-                f"{because} after {self.replaced} sessions were replaced; restart the program, and look at the driver of "
-                "the hardware that runs the model"
+                f"{because} after {len(replaced_s)} sessions were replaced within {care.within_s / 60:g} minutes; restart the "
+                "program, and look at the driver of the hardware that runs the model"
             )
-        self.replaced += 1
-        self._sessions[number].spare = Spare(self._care.spare, because=because, first=first)
+        replaced_s.append(now_s)
+        self._sessions[number].spare = Spare(care.spare, because=because, first=first)
 
     def _install(self, number: int, spare: Spare) -> None:
         if not spare.ready:
@@ -186,7 +192,7 @@ class Sessions:
         session.following, self._sessions[number].following = self._sessions[number].following, None
         self._sessions[number].spare, self._sessions[number] = None, session
         self._start(session)
-        logger.warning("a new session takes over (%d of %d)", self.replaced, self._care.most_replaced)
+        logger.warning("a new session takes over (%d of %d)", len(self._replaced_s), self._care.most_replaced)
 
     def _start(self, session: Session) -> None:
         session.thread = threading.Thread(target=self._work, args=(session,), name="predict", daemon=True)

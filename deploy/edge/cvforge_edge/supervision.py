@@ -40,7 +40,8 @@ def supervised(
 ) -> Iterator[SessionCare]:
     """Signals, limits and reloading while a pipeline runs inside.
 
-    SIGINT and SIGTERM set `stop`; SIGHUP loads the bundle again, and its models take over without the cameras noticing.
+    SIGINT and SIGTERM set `stop`, and so does SIGHUP where it says that the terminal was closed; otherwise SIGHUP loads the
+    bundle again, and its models take over without the cameras noticing.
 
     Args:
         options: with `limit`.
@@ -57,10 +58,10 @@ def supervised(
 
     limits = Limits(**dict(options.limit))
     with (
-        closing(Reloader(reload)) as reloader,
+        closing(Reloader(reload, is_ready=lambda: watchdog.ready)) as reloader,
         Watchdog(board, limits, stop=stop) as watchdog,
         stop_on_signals(stop),
-        call_on_hangup(reloader.request),
+        call_on_hangup(reloader.request, terminal_closed=stop.set),
     ):
         yield SessionCare(limit_s=limits.inference, spare=spare, reloaded=reloader.take)
     watchdog.raise_failure()

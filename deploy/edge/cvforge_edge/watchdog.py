@@ -32,7 +32,7 @@ class Limits:
     """When a run is not well any more; `inf` for never. Times are by the monotonic clock, which no clock change touches.
 
     Attributes:
-        inference: seconds that one inference may take; a session that takes longer is replaced, three times in a run.
+        inference: seconds that one inference may take; a session that takes longer is replaced, three times an hour.
         write: seconds that results may take to be written (a hung disk or pipe); the process ends at once.
         silence: seconds without a result while there are cameras; the run ends.
         memory: resident memory of the process in MB of 10^6 bytes; the run ends.
@@ -55,6 +55,10 @@ class Watchdog:
         limits: what is still well.
         stop: set to end the run in order.
         end_process: ends the process without asking anybody.
+
+    Attributes:
+        failure: the limit that was passed; None while none was.
+        ready: whether systemd was told that the run has begun.
     """
 
     def __init__(
@@ -69,7 +73,7 @@ class Watchdog:
         self.failure: WatchdogError | None = None
         self._begun_s = time.monotonic()
         self._closed = threading.Event()
-        self._ready = False
+        self.ready = False
         self._thread = threading.Thread(target=self._run, name="watchdog", daemon=True)
         self._thread.start()
 
@@ -137,9 +141,9 @@ class Watchdog:
             return
         cameras = ", ".join(f"{camera.name} {camera.state} {camera.fps:.1f} frames/s" for camera in status.cameras)
         lines = [f"STATUS={cameras}"]
-        if not self._ready:
+        if not self.ready:
             lines.append("READY=1")
-            self._ready = True
+            self.ready = True
         if alive:
             lines.append("WATCHDOG=1")
         notify(*lines)

@@ -13,7 +13,6 @@ from cvforge_edge.records import dataclass
 
 PASSWORD = "CVFORGE_MQTT_PASSWORD"
 PORTS = {"mqtt": 1883, "mqtts": 8883}
-VERSIONS = ("5", "3.1.1")
 ACCEPTED = "accepted mqtt://[user@]host[:1883]/topic, or mqtts:// for TLS (port 8883)"
 LONGEST_TOPIC_BYTES = 60_000
 """MQTT allows 65,535; `/results` comes behind it."""

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import UsageError
 from cvforge_edge.sinks.jsonl import JsonLines
-from cvforge_edge.sinks.line_file import STANDARD_OUTPUT
 from cvforge_edge.sources.names import IMAGE_SUFFIXES
 
 if TYPE_CHECKING:
@@ -42,12 +41,12 @@ def open_sinks(
         rotation: when videos and the file of JSON Lines are set aside; None for never.
 
     Raises:
-        UsageError: a result would replace the source or another result, or there is no display.
+        UsageError: a picture would replace the source, or there is no display.
         StorageError: a file or folder cannot be created.
     """
     places = [] if save is None else _save_places(sources, save)
     for source in sources:
-        _check_places(source, saves=places, json_lines=json_lines)
+        _check_saves(source, places)
     sinks: list[Sink] = []
     if title is not None:  # in the order of what a failure would leave behind: nothing, a folder, a file
         from cvforge_edge.sinks.window import Window
@@ -111,7 +110,8 @@ def _one_or_each(sinks: Sequence[Sink]) -> Sink:
     return BySource(sinks)
 
 
-def _check_places(source: Source, *, saves: Sequence[str], json_lines: str | None) -> None:
+def _check_saves(source: Source, saves: Sequence[str]) -> None:
+    """`check_places` of the options knows neither the places of several sources nor the folders of their images."""
     source_path = None if source.live else Path(getattr(source, "path", source.name)).resolve()
     # Annotated pictures keep the names of their images: they may not go where those are.
     is_image = source_path is not None and source_path.suffix.lower() in IMAGE_SUFFIXES
@@ -119,10 +119,3 @@ def _check_places(source: Source, *, saves: Sequence[str], json_lines: str | Non
     for save in saves:
         if Path(save).resolve() in taken:
             raise UsageError(f"--save {save}: would replace the source; save to another place")
-    if json_lines is None or json_lines == STANDARD_OUTPUT:
-        return
-    json_path = Path(json_lines).resolve()
-    if json_path == source_path:
-        raise UsageError(f"--json {json_lines}: would replace the source; write to another file")
-    if json_path in {Path(save).resolve() for save in saves}:
-        raise UsageError(f"--json {json_lines}: is also the place of --save; give each its own")

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from cvforge_edge.records import dataclass
 
+DEFAULT_KEEP = 5
+
 
 @dataclass(frozen=True)
 class Rotation:
@@ -19,7 +21,7 @@ class Rotation:
     """
 
     limit_bytes: int
-    keep: int = 5
+    keep: int = DEFAULT_KEEP
 
 
 def numbered_last(path: Path, number: int) -> Path:

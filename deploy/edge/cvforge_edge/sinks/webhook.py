@@ -119,9 +119,9 @@ class Webhook:
             else:
                 self._note(answer.reason)
                 self._outgoing.rewind()
-                self._retries += 1
                 if self._stop.wait(max(backoff.next_s(), answer.retry_after_s or 0.0)):
                     return
+                self._retries += 1
 
     def _send(self, message: Message) -> Answer:
         self._request = WebhookRequest(self._settings)
@@ -131,7 +131,7 @@ class Webhook:
             self._request = None
 
     def _note(self, state: str) -> None:
-        if state != "ok" and state != self._state:
+        if state != "ok" and state != self._state and not self._stop.is_set():
             logger.warning("%s: %s; trying again, messages wait on disk", self._settings.name, state)
         elif state == "ok" and self._retries and self._state != "ok":
             logger.info("%s: takes messages again", self._settings.name)

@@ -82,7 +82,7 @@ class WebhookRequest:
             settings: where to.
         """
         self._settings = settings
-        self._aborted = False
+        self._aborted_because: str | None = None
         self._connection: http.client.HTTPConnection
         if settings.tls is None:
             self._connection = http.client.HTTPConnection(settings.host, settings.port, timeout=settings.timeout_s)
@@ -100,7 +100,7 @@ class WebhookRequest:
             body: JSON.
         """
         limit_s = DEADLINES * self._settings.timeout_s
-        watch = threading.Timer(limit_s, self.abort)
+        watch = threading.Timer(limit_s, self._abort, args=[f"no answer within {limit_s:g} s"])
         watch.daemon = True
         watch.start()
         try:
@@ -110,8 +110,8 @@ class WebhookRequest:
                 response.status, response.reason, response.getheader("Retry-After"), date=response.getheader("Date")
             )
         except (OSError, http.client.HTTPException, ValueError) as error:
-            if self._aborted:
-                return Answer(taken=False, final=False, reason=f"no answer within {limit_s:g} s")
+            if self._aborted_because is not None:
+                return Answer(taken=False, final=False, reason=self._aborted_because)
             if isinstance(error, http.client.IncompleteRead):
                 return Answer(taken=False, final=False, reason="the answer was cut off")
             said = getattr(error, "verify_message", None) or getattr(error, "strerror", None) or str(error)
@@ -121,8 +121,11 @@ class WebhookRequest:
             self._connection.close()
 
     def abort(self) -> None:
-        """Give the request up, whatever it is waiting for."""
-        self._aborted = True
+        """Give the request up, whatever it is waiting for, since the run ends."""
+        self._abort("no answer before the end of the run")
+
+    def _abort(self, reason: str) -> None:
+        self._aborted_because = self._aborted_because or reason
         connection = self._connection.sock
         if connection is not None:
             try:
