@@ -130,7 +130,7 @@ def _schemas() -> dict[str, Any]:
             height=whole,
             detections={
                 "type": "array",
-                "items": _object((*scored, "box_xyxy"), **scored, box_xyxy=corners, mask=mask),
+                "items": _object((*scored, "box_xyxy"), **scored, box_xyxy=corners),
             },
             classes={"type": "array", "items": _object(tuple(scored), **scored)},
             pixel_shares={"type": "object", "additionalProperties": fraction},
