@@ -47,7 +47,7 @@ def test_each_detection_is_a_row_the_surest_first(tmp_path):
             "score": "0.25",
             "x1": "1.0",
             "y1": "2.0",
-            "x2": "3.46",
+            "x2": "3.456",
             "y2": "4.0",
         },
     ]
