@@ -27,7 +27,6 @@ sys.path[:0] = sys.argv[2:4]
 import cvforge_server
 
 names = [module.name for module in pkgutil.walk_packages(cvforge_server.__path__, "cvforge_server.")]
-names = [name for name in names if not name.startswith("cvforge_server.ray_")]  # Ray's own shells
 for name in names:
     importlib.import_module(name)
 loaded = sorted({name.split(".")[0] for name in sys.modules})
@@ -53,7 +52,7 @@ def test_every_module_imports_without_the_trainer_and_loads_no_runtime() -> None
     assert found.returncode == 0, found.stderr
     report = json.loads(found.stdout)
     files = set((DEPLOY / "server" / "cvforge_server").rglob("*.py"))
-    files = {path for path in files if path.name != "__init__.py" and not path.name.startswith("ray_")}
+    files = {path for path in files if path.name != "__init__.py"}
     imported = {name for name in report["imported"] if (DEPLOY / "server" / (name.replace(".", "/") + ".py")).is_file()}
     assert len(imported) == len(files)
     assert not set(RUNTIMES + FORBIDDEN + NOT_FOR_ANSWERS) & set(report["loaded"])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -13,13 +12,13 @@ from cvforge_edge.draw import draw_prediction
 from cvforge_edge.labels import label_name
 from cvforge_edge.prediction_record import prediction_record
 from cvforge_edge.types import VOID_CLASS_ID, ClassScores, Detections, Prediction, SegmentationMap
-from cvforge_server.masks import encode_mask, png_base64
+from cvforge_server.masks import encode_mask, encoded_base64, png_base64
 from cvforge_server.options import RequestOptions
 
 if TYPE_CHECKING:
     import numpy.typing as npt
 
-JPEG_QUALITY = 90
+JPEG_PARAMETERS = (cv2.IMWRITE_JPEG_QUALITY, 90)
 
 
 def result_fields(
@@ -50,7 +49,8 @@ def result_fields(
     if options.masks != "none" and isinstance(prediction, SegmentationMap):
         fields |= _class_masks(prediction, labels, form=options.masks)
     if options.annotated:
-        fields["annotated_jpeg"] = _jpeg_base64(draw_prediction(picture_of(), prediction, labels=labels))
+        drawn = draw_prediction(picture_of(), prediction, labels=labels)
+        fields["annotated_jpeg"] = encoded_base64(drawn, ".jpg", JPEG_PARAMETERS)
     return fields
 
 
@@ -70,10 +70,3 @@ def _class_masks(prediction: SegmentationMap, labels: Sequence[str], *, form: st
         return {"class_map_png": png_base64(class_map)}
     found = [int(class_id) for class_id in np.unique(class_map) if class_id != VOID_CLASS_ID]
     return {"masks": {label_name(labels, class_id): encode_mask(class_map == class_id, form) for class_id in found}}
-
-
-def _jpeg_base64(image_bgr: npt.NDArray[np.uint8]) -> str:
-    ok, data = cv2.imencode(".jpg", image_bgr, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    if not ok:
-        raise ValueError(f"a picture {image_bgr.shape} cannot be encoded")
-    return base64.b64encode(data.tobytes()).decode("ascii")

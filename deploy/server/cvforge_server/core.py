@@ -143,9 +143,9 @@ class Core:
         for visit in visits:
             visit.open(self._manifest, self._limits)
         started_s = time.monotonic()
-        waiting = [item for visit in visits for item in visit.items if item.input_u8 is not None]
-        inputs_u8 = [item.input_u8 for item in waiting if item.input_u8 is not None]
-        outputs = dict(zip(waiting, forward(self._predictor, inputs_u8, largest=self._largest_batch), strict=True))
+        inputs_u8 = {item: item.input_u8 for visit in visits for item in visit.items if item.input_u8 is not None}
+        found = forward(self._predictor, [*inputs_u8.values()], largest=self._largest_batch)
+        outputs = dict(zip(inputs_u8, found, strict=True))
         network_ms = _ms_since(started_s)
         return [visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms) for visit in visits]
 

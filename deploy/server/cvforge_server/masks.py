@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -38,9 +39,23 @@ def polygons(mask: npt.NDArray[np.bool_]) -> list[list[int]]:
 def png_base64(values: npt.NDArray[Any]) -> str:
     """A PNG of one channel in base64: 255 inside a mask (h, w) bool, or the values of (h, w) uint8 as they are."""
     picture = values.astype(np.uint8) * 255 if values.dtype == np.bool_ else values
-    ok, data = cv2.imencode(".png", picture)
+    return encoded_base64(picture, ".png")
+
+
+def encoded_base64(picture: npt.NDArray[np.uint8], suffix: str, parameters: Sequence[int] = ()) -> str:
+    """An image file in base64.
+
+    Args:
+        picture: (h, w) or (h, w, 3) uint8 BGR.
+        suffix: of the format, for instance `.png`.
+        parameters: OpenCV's, of the format.
+
+    Raises:
+        ValueError: the array cannot be encoded.
+    """
+    ok, data = cv2.imencode(suffix, picture, parameters)
     if not ok:
-        raise ValueError(f"an array {values.shape} {values.dtype} cannot be encoded")
+        raise ValueError(f"an array {picture.shape} {picture.dtype} cannot be encoded")
     return base64.b64encode(data.tobytes()).decode("ascii")
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from cvforge_server.errors import STATUS, Code
-from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, TRUE
+from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, OPTIONS_HEADER, TRUE
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
-OPTIONS_HEADER = "X-CVForge-Options"
 FIELD_NAME = "^[A-Za-z0-9_.-]+$"
 """Of a form; TorchServe answers 500 to a field without a name."""
 MEANINGS = {

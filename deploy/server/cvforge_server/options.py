@@ -10,6 +10,8 @@ from cvforge_edge.records import dataclass
 from cvforge_edge.types import Task
 from cvforge_server.errors import Code, RequestError
 
+OPTIONS_HEADER = "X-CVForge-Options"
+"""Holds the options of a bare image, written as in an address."""
 MASK_FORMS = ("none", "rle", "polygon", "png")
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 MOST_TOP = 1000

@@ -17,13 +17,14 @@ import cv2
 from cvforge_edge.errors import BundleError
 from cvforge_server.core import Core, Reply
 from cvforge_server.item import OK
+from cvforge_server.options import OPTIONS_HEADER
 from cvforge_server.request import Part
 from cvforge_server.torchserve.meters import Meters
 from cvforge_server.torchserve.model_config import ModelConfig
 
 _log = logging.getLogger("cvforge_server")
 BUNDLE_FOLDER = "bundle"
-OPTIONS_HEADER, MODEL_PARAMETER = "x-cvforge-options", "model_name"
+MODEL_PARAMETER = "model_name"
 
 
 class TorchServeShell:
@@ -101,7 +102,7 @@ def _parts(fields: Mapping[str, Any], context: Any, number: int) -> list[Part]:
         data = value.encode("utf-8") if isinstance(value, str) else bytes(value)
         parts.append(Part(name, data, content_type or ""))
     for name, value in context.get_all_request_header(number).items():
-        if name.lower() == OPTIONS_HEADER and isinstance(value, str):
+        if name.lower() == OPTIONS_HEADER.lower() and isinstance(value, str):
             pairs = parse_qsl(value, keep_blank_values=True)
             parts += [Part(option, text.encode("utf-8")) for option, text in pairs]
     return parts
