@@ -67,6 +67,15 @@ EXTRAS = {
         "onnxruntime>=1.20",
         "opencv-python-headless>=4.10",
     ],
+    # Beside `server` or a device extra: the same core on many machines, and bulk prediction.
+    "ray": [
+        "ray[serve,data]>=2.50,<3",
+        "pyarrow>=17",
+        "python-multipart>=0.0.18",  # starlette reads forms only with it
+        "pyyaml>=6.0",
+        "onnxruntime>=1.20",
+        "opencv-python-headless>=4.10",
+    ],
     "dev": [
         "pytest>=8.3",
         "hypothesis>=6.120",
