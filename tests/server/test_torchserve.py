@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -33,6 +34,14 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
     started = start_server(folder, bundles)
     yield started
     stop_server(started)
+
+
+def wait_until(true: Callable[[], bool]) -> None:
+    for _ in range(600):
+        if true():
+            return
+        time.sleep(0.05)
+    raise AssertionError("not in half a minute")
 
 
 def form(**fields: bytes | str) -> tuple[bytes, str]:
@@ -197,6 +206,19 @@ def test_files_of_the_server_are_for_its_user_only(server):
     assert (folder / "key_file.json").stat().st_mode & 0o077 == 0
     logs = b"".join(path.read_bytes() for path in (folder / "logs").iterdir())
     assert server.token().encode() not in logs and server.token("management").encode() not in logs
+
+
+def test_requests_are_noted_in_two_files_and_in_no_other(server):
+    logs = server.folder / "serving" / "server" / "logs"
+    quiet = [logs / name for name in ("server.log", "ts_log.log")]
+    server.predict("detector", PNG)  # so that whatever a first request makes it say is said
+    before = [path.read_bytes() for path in quiet]
+    ids = [server.predict("detector", PNG).value["request_id"] for _ in range(20)]
+    assert [path.read_bytes() for path in quiet] == before
+    assert b"Model server started." in before[0] and b"Inference API bind to" in before[1]
+    wait_until(lambda: all(request_id in (logs / "model_log.log").read_text() for request_id in ids))
+    assert (logs / "access_log.log").read_text().count('"POST /predictions/detector HTTP/1.1" 200') >= 21
+    assert {path.name for path in logs.iterdir()} == {"server.log", "ts_log.log", "model_log.log", "access_log.log"}
 
 
 def test_status_tells_models_and_a_second_start_is_refused(server):

@@ -21,12 +21,12 @@ from cvforge_edge.records import dataclass
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.management import Management, ModelState
 from cvforge_server.torchserve.server_files import CONFIG_NAME, KEYS_NAME, LOGS, STATE_NAME, Ports, ServerConfig
+from cvforge_server.torchserve.server_logs import LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME
 
 POLL_S = 0.25
 STOP_S = 10.0
 """So long a server may take to end by itself."""
 LOG_LINES = 15
-OUTPUT_NAME = "server.log"
 SHORT = "/tmp"
 """Sockets of workers lie there: their paths may have 107 characters."""
 
@@ -198,12 +198,12 @@ def stop(running: Running) -> None:
 
 
 def log_end(folder: Path) -> str:
-    """The last lines that the server wrote, for a message."""
-    try:
-        lines = (folder / LOGS / OUTPUT_NAME).read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    return "\n".join(lines[-LOG_LINES:])
+    """The last lines that the server and its workers wrote, for a message."""
+    lines = []
+    for name in (OUTPUT_NAME, MODEL_NAME):
+        with contextlib.suppress(OSError):
+            lines += (folder / LOGS / name).read_text(encoding="utf-8", errors="replace").splitlines()[-LOG_LINES:]
+    return "\n".join(lines)
 
 
 def token(folder: Path, kind: str) -> str:
@@ -223,8 +223,13 @@ def token(folder: Path, kind: str) -> str:
 
 
 def _command(config: ServerConfig, folder: Path) -> list[str]:
-    files = ("--model-store", str(config.store.resolve()), "--ts-config", str((folder / CONFIG_NAME).resolve()))
-    return [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", *files]
+    files = {
+        "--model-store": config.store,
+        "--ts-config": folder / CONFIG_NAME,
+        "--log-config": folder / LOG_CONFIG_NAME,
+    }
+    named = [text for option, path in files.items() for text in (option, str(path.resolve()))]
+    return [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", *named]
 
 
 def _environment(folder: Path, temporary: str) -> dict[str, str]:

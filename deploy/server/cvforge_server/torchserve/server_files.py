@@ -13,11 +13,14 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.records import dataclass
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.meters import DECLARED
+from cvforge_server.torchserve.server_logs import LOG_CONFIG_NAME, log_configuration
 
 CONFIG_NAME, METRICS_NAME, KEYS_NAME, STATE_NAME = "config.properties", "metrics.yaml", "key_file.json", "server.json"
 LOGS = "logs"
 MINUTES_PER_DAY = 24 * 60
 LOOPBACK = "127.0.0.1"
+JAVA_OPTIONS = "-XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
+"""It hands bytes on: what its second compiler gains is less than what that costs for the first thousands of requests."""
 
 
 @dataclass(frozen=True)
@@ -119,7 +122,7 @@ class ServerConfig:
             "disable_system_metrics": "true",
             "ts_open_inference_protocol": "oip",
             "async_logging": "true",
-            "vmargs": f"-Xmx{self.heap_mb}m -XX:+ExitOnOutOfMemoryError",
+            "vmargs": f"-Xmx{self.heap_mb}m {JAVA_OPTIONS}",
         }
         return "".join(f"{name}={value}\n" for name, value in values.items())
 
@@ -133,6 +136,7 @@ class ServerConfig:
         folder.chmod(0o700)  # the tokens will lie there
         (folder / LOGS).mkdir(exist_ok=True)
         (folder / METRICS_NAME).write_text(json.dumps(_metrics(), indent=2) + "\n", encoding="utf-8")
+        (folder / LOG_CONFIG_NAME).write_text(log_configuration(), encoding="utf-8")
         (folder / CONFIG_NAME).write_text(self.properties(folder), encoding="utf-8")
 
 
