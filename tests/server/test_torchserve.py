@@ -18,7 +18,7 @@ from cvforge_edge.bundle import open_bundle
 from cvforge_server.client import Client, ClientError
 from edge.conftest import build_bundle, two_squares
 from edge.test_run_camera import run_camera
-from server.real_server import MISSING, RealServer, serve, start_server, stop_server
+from server.real_server import MISSING, RealServer, free_port, serve, start_server, stop_server
 
 pytestmark = [pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 PNG = cv2.imencode(".png", two_squares())[1].tobytes()
@@ -228,3 +228,15 @@ def test_status_tells_models_and_a_second_start_is_refused(server):
     assert again.returncode == 14 and "a server runs there" in again.stderr
     elsewhere = serve("start", "--port", server.port, "--server", "other", cwd=server.folder)
     assert elsewhere.returncode == 14 and f"port {server.port} (inference)" in elsewhere.stderr
+
+
+def test_a_start_ends_at_once_where_a_model_cannot_be_loaded(tmp_path):
+    bundle = build_bundle(tmp_path / "detector", "detector", formats=("onnx",), golden=True)
+    assert serve("archive", "--bundle", bundle, "--name", "broken", cwd=tmp_path).returncode == 0
+    (model,) = (tmp_path / "serving" / "models" / "broken" / "bundle").glob("model_fp32.onnx")
+    model.write_bytes(model.read_bytes() + b"x")
+    started = serve("start", "--port", free_port(), "--wait", 100, cwd=tmp_path)
+    assert started.returncode == 14
+    assert "a worker cannot load its model:" in started.stderr and "model_fp32.onnx" in started.stderr
+    assert "Traceback" not in started.stderr and "not ready after" not in started.stderr
+    assert not (tmp_path / "serving" / "server" / "server.json").exists()

@@ -21,7 +21,7 @@ from cvforge_edge.records import dataclass
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.management import Management, ModelState
 from cvforge_server.torchserve.server_files import CONFIG_NAME, KEYS_NAME, LOGS, STATE_NAME, Ports, ServerConfig
-from cvforge_server.torchserve.server_logs import LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME
+from cvforge_server.torchserve.server_logs import LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME, refusal_in
 
 POLL_S = 0.25
 STOP_S = 10.0
@@ -43,6 +43,7 @@ class Running:
         host: address for clients.
         ports: where it listens.
         models: names under which models are served.
+        log_bytes: of the workers' log that are of earlier starts.
     """
 
     folder: Path
@@ -52,6 +53,7 @@ class Running:
     host: str
     ports: Ports
     models: tuple[str, ...]
+    log_bytes: int = 0
 
     @classmethod
     def read(cls, folder: Path) -> Running:
@@ -121,6 +123,8 @@ def start(config: ServerConfig, folder: Path) -> Running:
     try:
         config.write(folder)
         (folder / KEYS_NAME).unlink(missing_ok=True)
+        model_log = folder / LOGS / MODEL_NAME
+        log_bytes = model_log.stat().st_size if model_log.exists() else 0
         with (folder / LOGS / OUTPUT_NAME).open("wb") as output:
             process = subprocess.Popen(
                 _command(config, folder),
@@ -139,6 +143,7 @@ def start(config: ServerConfig, folder: Path) -> Running:
             config.host,
             config.ports,
             tuple(config.models),
+            log_bytes,
         )
         running.write()
     except OSError as error:
@@ -158,13 +163,17 @@ def wait_ready(running: Running, *, timeout_s: float, say: Callable[[str], None]
 
     Raises:
         KeyboardInterrupt: nobody waits any more.
-        ServerError: the server ended, or is not ready in time; the message has the end of its log.
+        ServerError: the server ended, a worker cannot load its model, or the server is not ready in time; the message says
+            why, or has the end of the logs.
     """
     until_s = time.monotonic() + timeout_s
     said = ""
     while time.monotonic() < until_s:
         if not running.alive:
             raise ServerError(f"the server ended while it started\n{log_end(running.folder)}")
+        refusal = refusal_in(running.folder / LOGS / MODEL_NAME, after=running.log_bytes)
+        if refusal is not None:
+            raise ServerError(f"a worker cannot load its model: {refusal}")
         try:
             states = running.states()
         except ServerError:

@@ -6,10 +6,13 @@ file here that nobody rotates: 7 kB a request, and more processor time than anyt
 
 from __future__ import annotations
 
+from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
 LOG_CONFIG_NAME = "log4j2.xml"
 OUTPUT_NAME, OWN_NAME, MODEL_NAME, ACCESS_NAME = "server.log", "ts_log.log", "model_log.log", "access_log.log"
+REFUSAL = "the model cannot be loaded:"
+"""A worker says it when it gives up for a reason that trying again does not mend."""
 LARGEST_MB, KEPT = 50, 5
 FULL = "%d{ISO8601} [%-5p] %t %c - %m%n"
 BARE = "%d{ISO8601} - %m%n"
@@ -48,6 +51,23 @@ def log_configuration() -> str:
   </Loggers>
 </Configuration>
 """
+
+
+def refusal_in(log: Path, *, after: int) -> str | None:
+    """Why a worker cannot load its model, as `model_log.log` says it; None where it does not.
+
+    Args:
+        log: the file; it may be missing.
+        after: bytes at its beginning that are of an earlier start.
+    """
+    try:
+        with log.open("rb") as file:
+            file.seek(after)
+            text = file.read().decode("utf-8", "replace")
+    except OSError:
+        return None
+    _, found, reason = text.partition(REFUSAL)
+    return reason.partition("\n")[0].strip() if found else None
 
 
 FILES = {OWN_NAME: FULL, MODEL_NAME: FULL, ACCESS_NAME: BARE}

@@ -14,13 +14,14 @@ from urllib.parse import parse_qsl
 
 import cv2
 
-from cvforge_edge.errors import BundleError
+from cvforge_edge.errors import BundleError, EdgeError
 from cvforge_server.core import Core, Reply
 from cvforge_server.item import OK
 from cvforge_server.options import OPTIONS_HEADER
 from cvforge_server.request import Part
 from cvforge_server.torchserve.meters import Meters
 from cvforge_server.torchserve.model_config import ModelConfig
+from cvforge_server.torchserve.server_logs import REFUSAL
 
 _log = logging.getLogger("cvforge_server")
 BUNDLE_FOLDER = "bundle"
@@ -49,14 +50,18 @@ class TorchServeShell:
         folder = Path(context.system_properties["model_dir"])
         config = ModelConfig.read(context.model_yaml_config)
         cv2.setNumThreads(1)  # one core a worker: more workers, not more threads
-        self._core = Core.from_bundle(
-            folder / BUNDLE_FOLDER,
-            backend=config.backend,
-            precision=config.precision,
-            threads=config.threads,
-            limits=config.limits,
-            largest_batch=config.largest_batch,
-        )
+        try:
+            self._core = Core.from_bundle(
+                folder / BUNDLE_FOLDER,
+                backend=config.backend,
+                precision=config.precision,
+                threads=config.threads,
+                limits=config.limits,
+                largest_batch=config.largest_batch,
+            )
+        except EdgeError as error:
+            _log.error("%s %s", REFUSAL, "; ".join(str(error).splitlines()))
+            raise
         self._meters = _meters(context)
         _log.info("ready: %s", self._core.model)
 
