@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 EXTRAS ?= train,export,server,ray,dev
 UV_VERSION := 0.13.8
 STAMP := $(VENV)/.installed-$(EXTRAS)
-export UV_NATIVE_TLS ?= 1
+export UV_SYSTEM_CERTS ?= 1
 export NO_ALBUMENTATIONS_UPDATE ?= 1
 # Waiting threads give the core away; two spinning threads beside a busy neighbour are slower than one.
 export OMP_WAIT_POLICY ?= PASSIVE

@@ -168,7 +168,7 @@ def _unpack(package: Path, folder: Path) -> None:
 
 
 def _step(command: Sequence[object], title: str, **options: object) -> None:
-    environment = {**os.environ, "PATH": _path(), "LC_ALL": "C", "UV_NATIVE_TLS": "1"}
+    environment = {**os.environ, "PATH": _path(), "LC_ALL": "C", "UV_SYSTEM_CERTS": "1"}
     done = subprocess.run(
         [str(part) for part in command],
         env=environment,

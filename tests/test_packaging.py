@@ -128,7 +128,7 @@ def test_the_tensorflow_extra_leaves_every_package_of_the_main_environment_as_it
         chosen = [word for name in names for word in ("--extra", name)]
         command = [Path(sys.executable).parent / "uv", "pip", "compile", "-q", "--no-header", "--no-annotate", *chosen]
         command += ["-c", "constraints.txt", "--python", sys.executable, "setup.py"]
-        environment = {**os.environ, "UV_NATIVE_TLS": "1"}
+        environment = {**os.environ, "UV_SYSTEM_CERTS": "1"}
         done = subprocess.run(
             command, cwd=REPOSITORY, env=environment, capture_output=True, text=True, timeout=300, check=False
         )
