@@ -67,6 +67,8 @@ EXTRAS = {
         "onnxruntime>=1.20",
         "opencv-python-headless>=4.10",
     ],
+    # For programs that ask a server by gRPC; nothing else of CVForge is needed there.
+    "grpc": ["grpcio>=1.60", "protobuf>=5"],
     # Beside `server` or a device extra: the same core on many machines, and bulk prediction.
     "ray": [
         "ray[serve,data]>=2.50,<3",
@@ -88,6 +90,9 @@ EXTRAS = {
         "motmetrics>=1.4",  # scores trackers, independent of ours
         'schemathesis>=4.0; python_version >= "3.11"',  # asks the real server whatever its OpenAPI document allows
         'openapi-spec-validator>=0.7; python_version >= "3.11"',
+        "grpcio>=1.60",
+        "protobuf>=5",
+        "tritonclient[http]>=2.50,<2.70",  # speaks the open inference protocol, independent of ours; newer ones hold ml-dtypes back
         "types-PyYAML",
     ],
 }

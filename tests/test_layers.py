@@ -47,12 +47,14 @@ SHELL_PACKAGES = {
     "torchserve/meters.py": {"ts"},
     "torchserve/process.py": {"psutil"},
     "torchserve/server_files.py": {"yaml"},
+    "cvforge_server/grpc_client.py": {"grpc", "google"},
 }
 """Of what stands around the core; one file each."""
 SERVER_SHELLS = (
     "cvforge_server.torchserve",
     "cvforge_server.commands",
     "cvforge_server.client",
+    "cvforge_server.grpc_client",
 )
 TRAINER_ONLY = {"torch", "torchvision", "pytorch_lightning", "timm", "segmentation_models_pytorch", "albumentations"}
 
@@ -125,9 +127,13 @@ def test_server_code_imports_neither_torch_nor_the_trainer(path: Path) -> None:
     assert roots <= allowed, f"{path}: imports {sorted(roots - allowed)}"
 
 
-@pytest.mark.parametrize(
-    "path", sorted((REPOSITORY / "deploy/server/cvforge_server").glob("*.py")), ids=lambda p: p.name
-)
+def _core_sources() -> list[Path]:
+    """Of the server, without the clients."""
+    found = _sources("deploy/server/cvforge_server")
+    return [path for path in found if path.parent.name == "cvforge_server" and not path.stem.endswith("client")]
+
+
+@pytest.mark.parametrize("path", _core_sources(), ids=lambda p: p.name)
 def test_the_core_of_the_server_knows_no_shell_around_it(path: Path) -> None:
     assert [name for name in _imports(path) if name.startswith(SERVER_SHELLS)] == []
 

@@ -1,4 +1,4 @@
-"""Cores with the tiny networks."""
+"""Cores and a real server with the tiny networks."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from cvforge_server.core import Core
 from edge.conftest import build_bundle
 from server.asking import CoreMaker
 from server.bundles import build_batch_bundle
+from server.real_server import RealServer, start_server, stop_server
 
 
 @pytest.fixture
@@ -31,3 +32,15 @@ def open_core(tmp_path: Path) -> Iterator[CoreMaker]:
     yield make
     for core in opened:
         core.close()
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
+    """One real TorchServe for all tests, with `detector` and `segmenter`."""
+    folder = tmp_path_factory.mktemp("serve")
+    bundles = {
+        name: build_bundle(folder / name, name, formats=("onnx",), golden=True) for name in ("detector", "segmenter")
+    }
+    started = start_server(folder, bundles, start=("--open-inference",))
+    yield started
+    stop_server(started)

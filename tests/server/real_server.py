@@ -105,13 +105,15 @@ class RealServer:
         return found
 
 
-def start_server(folder: Path, bundles: Mapping[str, Path], *, options: Sequence[object] = ()) -> RealServer:
-    """Archive bundles by name and start a server; `stop_server` ends it."""
+def start_server(
+    folder: Path, bundles: Mapping[str, Path], *, options: Sequence[object] = (), start: Sequence[object] = ()
+) -> RealServer:
+    """Archive bundles by name, with these options, and start a server, with those; `stop_server` ends it."""
     for name, bundle in bundles.items():
         made = serve("archive", "--bundle", bundle, "--name", name, *options, cwd=folder)
         assert made.returncode == 0, made.stderr
     port = free_port()
-    started = serve("start", "--port", port, cwd=folder)
+    started = serve("start", "--port", port, *start, cwd=folder)
     assert started.returncode == 0, started.stderr
     return RealServer(folder, port)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import base64
 import json
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,22 +18,11 @@ from cvforge_edge.bundle import open_bundle
 from cvforge_server.client import Client, ClientError
 from edge.conftest import build_bundle, two_squares
 from edge.test_run_camera import run_camera
-from server.real_server import MISSING, RealServer, free_port, serve, start_server, stop_server
+from server.real_server import MISSING, free_port, serve
 
 pytestmark = [pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 PNG = cv2.imencode(".png", two_squares())[1].tobytes()
 BOUNDARY = "boundary"
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    folder = tmp_path_factory.mktemp("serve")
-    bundles = {
-        name: build_bundle(folder / name, name, formats=("onnx",), golden=True) for name in ("detector", "segmenter")
-    }
-    started = start_server(folder, bundles)
-    yield started
-    stop_server(started)
 
 
 def wait_until(true: Callable[[], bool]) -> None:

@@ -32,7 +32,7 @@ class ClientError(Exception):
 
     Args:
         message: what happened.
-        status: of HTTP, or of the image within an answer; 0 where there was no answer.
+        status: of HTTP, or of the image within an answer; 0 where there was no answer, or none of HTTP.
         code: as the server's documentation lists them; empty where it gave none.
     """
 
@@ -146,7 +146,7 @@ class Client:
         data = image if isinstance(image, bytes) else Path(image).read_bytes()
         headers = {"Content-Type": "application/octet-stream"}
         if options:
-            headers["X-CVForge-Options"] = urlencode({name: _text(value) for name, value in options.items()})
+            headers["X-CVForge-Options"] = urlencode({name: option_text(value) for name, value in options.items()})
         (result,) = self._ask(data, headers)
         if isinstance(result, ClientError):
             raise result
@@ -187,8 +187,8 @@ class Client:
         for wait in range(self._retries + 1):
             status, answer = self._try(body, headers)
             if status not in (0, *RETRIED) or wait == self._retries:
-                return _results(status, answer)
-            time.sleep(min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**wait) * random.uniform(0.5, 1.0))
+                return _read(status, answer)
+            time.sleep(pause_s(wait))
         raise AssertionError("unreachable")
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
@@ -202,19 +202,37 @@ class Client:
             return 0, f"no answer ({type(error).__name__}: {error})".encode()
 
 
-def _results(status: int, body: bytes) -> list[Result | ClientError]:
+def pause_s(tries: int) -> float:
+    """How long to wait after so many further tries: longer and longer, and not as long as others."""
+    longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**tries)
+    return longest * random.uniform(0.5, 1.0)
+
+
+def _read(status: int, body: bytes) -> list[Result | ClientError]:
     if not status:
         raise ClientError(body.decode())
     try:
         value = json.loads(body)
     except ValueError:
         raise ClientError(f"status {status}: found {body[:80]!r}, expected JSON", status=status) from None
-    if isinstance(value, dict) and isinstance(value.get("results"), list):
+    return results_of(value if isinstance(value, dict) else {"message": str(body[:80])}, status=status)
+
+
+def results_of(value: Mapping[str, Any], *, status: int) -> list[Result | ClientError]:
+    """What an answer says about each image.
+
+    Args:
+        value: of its JSON.
+        status: of HTTP; 0 where it came in another way.
+
+    Raises:
+        ClientError: the request as a whole was refused.
+    """
+    if isinstance(value.get("results"), list):
         return [_result(entry, value) for entry in value["results"]]
-    error = value.get("error", value) if isinstance(value, dict) else {}
-    raise ClientError(
-        f"status {status}: {error.get('message', body[:80])}", status=status, code=str(error.get("code", ""))
-    )
+    error = value.get("error", value)
+    where = f"status {status}: " if status else ""
+    raise ClientError(f"{where}{error.get('message', value)}", status=status, code=str(error.get("code", "")))
 
 
 def _result(entry: Mapping[str, Any], value: Mapping[str, Any]) -> Result | ClientError:
@@ -239,7 +257,8 @@ def _detection(row: Mapping[str, Any]) -> Detection:
     return Detection(row["label"], row["class_id"], row["score"], (x1, y1, x2, y2))
 
 
-def _text(value: Any) -> str:
+def option_text(value: Any) -> str:
+    """An option as a form or an address has it."""
     if isinstance(value, (list, tuple)):
         return ",".join(map(str, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

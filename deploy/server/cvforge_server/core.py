@@ -19,6 +19,7 @@ from cvforge_server.errors import PHRASE, RequestError
 from cvforge_server.forward import forward
 from cvforge_server.images import Limits
 from cvforge_server.item import OK, Item, unexpected
+from cvforge_server.kserve import LENGTH_HEADER, Envelope, in_form
 from cvforge_server.request import ImageRequest, Part, read_request
 
 if TYPE_CHECKING:
@@ -35,16 +36,18 @@ class Reply:
 
     Attributes:
         status: of HTTP.
-        value: what the body says in JSON.
+        value: what the body says in JSON, in the form of the request: ours, or that of the open inference protocol.
         times_ms: how long its stages took: `decode` of its images with their preparation, `network` of the whole batch that
             it was part of, `finish` until the answer stood.
         objects: in all of its images.
+        tail: binary tensors, which follow the JSON where the client asked for that.
     """
 
     status: int
     value: dict[str, Any]
     times_ms: dict[str, float]
     objects: int = 0
+    tail: bytes = b""
 
     @property
     def phrase(self) -> str:
@@ -52,8 +55,22 @@ class Reply:
         return PHRASE.get(self.status, "")
 
     @property
+    def content_type(self) -> str:
+        """Of the body."""
+        return "application/octet-stream" if self.tail else "application/json"
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """Of HTTP, beside the content type."""
+        return {LENGTH_HEADER: str(len(self._json()))} if self.tail else {}
+
+    @property
     def body(self) -> bytes:
-        """JSON in UTF-8; half of a surrogate pair, which a client may have in a name, goes back as the escape it came as."""
+        """JSON in UTF-8, and the tail."""
+        return self._json() + self.tail
+
+    def _json(self) -> bytes:
+        """Half of a surrogate pair, which a client may have in a name, goes back as the escape it came as."""
         return json.dumps(self.value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
@@ -157,6 +174,7 @@ class _Visit:
         self._parts, self._id = parts, request_id
         self._request: ImageRequest | None = None
         self._problem: RequestError | None = None
+        self._envelope = Envelope() if any(part.json_length for part in parts) else None
         self._decode_ms = 0.0
         self.items: list[Item] = []
 
@@ -165,11 +183,12 @@ class _Visit:
         try:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
         except RequestError as problem:
-            self._problem = problem
+            self._problem, self._envelope = problem, problem.envelope
             return
         except Exception:  # a request that we have no idea of must not fail the others of its batch
             self._problem = unexpected("a request cannot be read")
             return
+        self._envelope = self._request.envelope
         self.items = [Item(upload) for upload in self._request.uploads]
         for item in self.items:
             item.open(manifest.preprocess, limits)
@@ -186,7 +205,7 @@ class _Visit:
         head = {"request_id": self._id, "model": model}
         if self._request is None:
             assert self._problem is not None
-            return Reply(self._problem.status, {**head, "error": self._problem.to_value()}, {})
+            return self._sent(self._problem.status, {**head, "error": self._problem.to_value()}, {})
         started_s = time.monotonic()
         results = [
             item.finish(outputs.get(item), manifest.postprocess, labels=manifest.labels, options=self._request.options)
@@ -196,12 +215,13 @@ class _Visit:
         rounded = {name: round(ms, TIME_DECIMALS) for name, ms in times_ms.items()}
         statuses = [result["status"] for result in results]
         status = OK if OK in statuses else max(statuses)
-        return Reply(
-            status,
-            {**head, "results": results, "times_ms": rounded},
-            times_ms,
-            sum(item.objects for item in self.items),
-        )
+        return self._sent(status, {**head, "results": results, "times_ms": rounded}, times_ms)
+
+    def _sent(self, status: int, answer: dict[str, Any], times_ms: dict[str, float]) -> Reply:
+        objects, tail = sum(item.objects for item in self.items), b""
+        if self._envelope is not None:
+            answer, tail = in_form(answer, ok=status == OK, envelope=self._envelope)
+        return Reply(status, answer, times_ms, objects, tail)
 
 
 def _ms_since(started_s: float) -> float:

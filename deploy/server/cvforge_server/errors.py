@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from enum import Enum
+from typing import TYPE_CHECKING
 
 from cvforge_edge.errors import EdgeError
+
+if TYPE_CHECKING:
+    from cvforge_server.kserve import Envelope
 
 
 class Code(str, Enum):
@@ -49,11 +53,15 @@ class RequestError(Exception):
     Args:
         code: why.
         message: what was found, what is accepted and what to do; goes to the client, so it names no path of the server.
+
+    Attributes:
+        envelope: of a request that came by the open inference protocol, and is to be refused in its form.
     """
 
     def __init__(self, code: Code, message: str) -> None:
         super().__init__(message)
         self.code, self.message = code, message
+        self.envelope: Envelope | None = None
 
     @property
     def status(self) -> int:

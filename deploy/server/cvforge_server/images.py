@@ -32,6 +32,13 @@ class Limits:
     image_mb: float = 20.0
     megapixels: float = 50.0
 
+    def check_count(self, count: int) -> None:
+        """Raise a `RequestError` for more images than a request may have."""
+        if count > self.images:
+            raise RequestError(
+                Code.TOO_MANY_IMAGES, f"the request has {count} images, accepted {self.images}; send several requests"
+            )
+
 
 @dataclass(frozen=True)
 class Upload:

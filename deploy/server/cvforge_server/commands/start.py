@@ -21,6 +21,7 @@ EXAMPLES = """\
 examples:
   serve.py start                               everything in the model store, on ports 8080 to 8084 of loopback
   serve.py start --models det_bccd,cls_clothing --port 9000
+  serve.py start --open-inference              with KServe's health addresses and its service by gRPC
   serve.py start --foreground                  for systemd and containers: ends with SIGTERM
 """
 POLL_S = 0.5
@@ -39,9 +40,12 @@ def main(argv: Sequence[str]) -> int:
         models=archives_in(options.store, names),
         ports=Ports.beginning_at(options.port),
         host=options.host,
+        grpc_host=options.grpc_host,
+        open_inference=options.open_inference,
         token_days=options.token_days,
         request_mb=options.max_request_mb,
         queue=options.queue,
+        heap_mb=options.heap_mb,
         gpus=options.gpus,
     )
     over = threading.Event()
@@ -55,6 +59,7 @@ def main(argv: Sequence[str]) -> int:
         raise
     for name in running.models:
         sys.stdout.write(f"http://{running.host}:{running.ports.inference}/predictions/{name}\n")
+    sys.stdout.write(f"{config.grpc_host}:{running.ports.grpc} by gRPC\n")
     sys.stdout.flush()
     if options.foreground:
         _stay(running, over)
@@ -84,12 +89,21 @@ def _parser() -> argparse.ArgumentParser:
     add("--port", type=count_from(1, 65531), default=8080, metavar="P", help=port_help)
     host_help = f"address for clients (default {LOOPBACK}); another one only behind a firewall or proxy"
     add("--host", default=LOOPBACK, metavar="ADDRESS", help=host_help)
+    grpc_help = f"likewise by gRPC (default {LOOPBACK})"
+    add("--grpc-host", default=LOOPBACK, metavar="ADDRESS", help=grpc_help)
+    oip_help = (
+        "also what TorchServe itself has of KServe's protocol: GET /v2/health/ready, and GRPCInferenceService, which takes ten "
+        "times a request's size of the heap (POST /v2/models/NAME/infer is always there)"
+    )
+    add("--open-inference", action="store_true", help=oip_help)
     add("--token-days", type=count_from(1, 3650), default=365, metavar="N", help="validity of tokens (default 365)")
     add(
         "--max-request-mb", type=number_from(0.001, 2000), default=50, metavar="MB", help="largest request (default 50)"
     )
     queue_help = "requests that may wait for the workers of a model; further ones get 503 (default 100)"
     add("--queue", type=count_from(1, 100000), default=100, metavar="N", help=queue_help)
+    heap_help = "memory of TorchServe itself, in MB, where requests wait; without enough it ends (default 512)"
+    add("--heap-mb", type=count_from(64, 1_000_000), default=512, metavar="MB", help=heap_help)
     add("--gpus", type=count_from(0, 64), default=0, metavar="N", help="that workers are spread over (default 0)")
     add("--wait", type=number_from(1, 3600), default=120, metavar="S", help="until all workers are ready (default 120)")
     add("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, and end the server then")

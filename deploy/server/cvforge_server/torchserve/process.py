@@ -118,7 +118,7 @@ def start(config: ServerConfig, folder: Path) -> Running:
         raise ServerError(
             f"{folder}: a server runs there; stop it with tools/serve.py stop, or choose another --server"
         )
-    config.ports.check_free(config.host)
+    config.ports.check_free(host=config.host, grpc_host=config.grpc_host)
     temporary = tempfile.mkdtemp(prefix="cvforge-", dir=SHORT if Path(SHORT).is_dir() else None)
     try:
         config.write(folder)

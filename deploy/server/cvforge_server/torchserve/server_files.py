@@ -29,7 +29,7 @@ class Ports:
 
     Attributes:
         inference: HTTP.
-        grpc: likewise by gRPC.
+        grpc: for clients by gRPC, without which TorchServe does not start.
         management: HTTP, always on loopback.
         metrics: for Prometheus, always on loopback.
         grpc_management: by gRPC, always on loopback.
@@ -52,11 +52,12 @@ class Ports:
             raise UsageError(f"--port: found {port}, accepted 1 to {65535 - 4}: five ports in a row are used")
         return cls(*range(port, port + 5))
 
-    def check_free(self, host: str) -> None:
+    def check_free(self, *, host: str, grpc_host: str) -> None:
         """Raise a `ServerError` for one that is taken."""
+        hosts = {"inference": host, "grpc": grpc_host}
         for name, port in vars(self).items():
             try:
-                socket.create_server((host if name in ("inference", "grpc") else LOOPBACK, port)).close()
+                socket.create_server((hosts.get(name, LOOPBACK), port)).close()
             except OSError as error:
                 raise ServerError(f"port {port} ({name}): {error.strerror}; choose another --port") from None
 
@@ -70,10 +71,12 @@ class ServerConfig:
         models: file or folder name of each archive in the store, by the name under which it is served.
         ports: where it listens.
         host: address for clients; loopback unless told otherwise.
+        grpc_host: likewise for those that come by gRPC.
+        open_inference: whether TorchServe's own half of the open inference protocol is there: states by HTTP, and all by gRPC.
         token_days: how long the tokens are valid that it makes at its start.
         request_mb: largest body of a request, in MB of 10^6 bytes.
         queue: requests that may wait for workers of one model; more are refused with 503.
-        heap_mb: memory for Java.
+        heap_mb: memory for Java, where requests wait; it ends the server when it does not suffice.
         gpus: that workers are spread over.
     """
 
@@ -81,6 +84,8 @@ class ServerConfig:
     models: dict[str, str]
     ports: Ports
     host: str = LOOPBACK
+    grpc_host: str = LOOPBACK
+    open_inference: bool = False
     token_days: int = 365
     request_mb: float = 50.0
     queue: int = 100
@@ -98,7 +103,7 @@ class ServerConfig:
             "inference_address": f"http://{self.host}:{ports.inference}",
             "management_address": f"http://{LOOPBACK}:{ports.management}",
             "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",
-            "grpc_inference_address": self.host,
+            "grpc_inference_address": self.grpc_host,
             "grpc_inference_port": ports.grpc,
             "grpc_management_address": LOOPBACK,
             "grpc_management_port": ports.grpc_management,
@@ -120,7 +125,7 @@ class ServerConfig:
             "metrics_mode": "prometheus",
             "metrics_config": (folder / METRICS_NAME).resolve(),
             "disable_system_metrics": "true",
-            "ts_open_inference_protocol": "oip",
+            "ts_open_inference_protocol": str(self.open_inference).lower(),  # `oip` is what the environment would say
             "async_logging": "true",
             "vmargs": f"-Xmx{self.heap_mb}m {JAVA_OPTIONS}",
         }

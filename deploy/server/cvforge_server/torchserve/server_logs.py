@@ -22,6 +22,8 @@ EACH_REQUEST = {
     "org.pytorch.serve.wlm.BatchAggregator": "Sending response for jobId.*",
     "org.pytorch.serve.job.RestJob": "Waiting time ns.*",
     "org.pytorch.serve.job.GRPCJob": "Waiting time ns.*",
+    "org.pytorch.serve.ServerInitializer": "OIP added.*",
+    "org.pytorch.serve.http.api.rest.OpenInferenceProtocolRequestHandler": "Handling OIP.*",
 }
 """Loggers, and the beginnings of what they say about every request, as patterns of Java."""
 

@@ -17,6 +17,7 @@ import cv2
 from cvforge_edge.errors import BundleError, EdgeError
 from cvforge_server.core import Core, Reply
 from cvforge_server.item import OK
+from cvforge_server.kserve import LENGTH_HEADER
 from cvforge_server.options import OPTIONS_HEADER
 from cvforge_server.request import Part
 from cvforge_server.torchserve.meters import Meters
@@ -26,6 +27,7 @@ from cvforge_server.torchserve.server_logs import REFUSAL
 _log = logging.getLogger("cvforge_server")
 BUNDLE_FOLDER = "bundle"
 MODEL_PARAMETER = "model_name"
+BODY = "body"
 
 
 class TorchServeShell:
@@ -80,7 +82,9 @@ class TorchServeShell:
         for number, (reply, request_id) in enumerate(zip(replies, ids, strict=True)):
             if reply.status != OK:
                 context.set_response_status(reply.status, reply.phrase, number)
-            context.set_response_content_type(number, "application/json")
+            context.set_response_content_type(number, reply.content_type)
+            for name, value in reply.headers.items():
+                context.set_response_header(number, name, value)
             self._note(reply, request_id)
         return [reply.body for reply in replies]
 
@@ -98,19 +102,30 @@ def _parts(fields: Mapping[str, Any], context: Any, number: int) -> list[Part]:
     It drops what stands in the address after `/predictions/NAME?`, so that options of a bare image come in a header; those
     of `/invocations?model_name=NAME&...` it hands on.
     """
+    found = context.get_all_request_header(number)
+    headers = {name.lower(): value for name, value in found.items() if isinstance(value, str)}
     parts = []
     for name, value in fields.items():
         if name == MODEL_PARAMETER:
             continue
-        header = context.get_request_header(number, name)
-        content_type = header.get("content-type") if isinstance(header, dict) else None
+        content_type = found.get(name, {}).get("content-type", "") if isinstance(found.get(name, {}), dict) else ""
         data = value.encode("utf-8") if isinstance(value, str) else bytes(value)
-        parts.append(Part(name, data, content_type or ""))
-    for name, value in context.get_all_request_header(number).items():
-        if name.lower() == OPTIONS_HEADER.lower() and isinstance(value, str):
-            pairs = parse_qsl(value, keep_blank_values=True)
-            parts += [Part(option, text.encode("utf-8")) for option, text in pairs]
-    return parts
+        parts.append(Part(name, data, content_type, _json_length(name, data, content_type, headers)))
+    pairs = parse_qsl(headers.get(OPTIONS_HEADER.lower(), ""), keep_blank_values=True)
+    return parts + [Part(option, text.encode("utf-8")) for option, text in pairs]
+
+
+def _json_length(name: str, data: bytes, content_type: str, headers: Mapping[str, str]) -> str:
+    """Of the open inference protocol by HTTP its header; by gRPC TorchServe writes JSON for it, and there are no headers.
+
+    An answer in another form to the latter would end the worker: TorchServe takes `id`, `model_name`, `model_version` and
+    `outputs` out of it without looking whether they are there.
+    """
+    if name != BODY:
+        return ""
+    if content_type and not headers:
+        return str(len(data))
+    return headers.get(LENGTH_HEADER.lower(), "")
 
 
 def _meters(context: Any) -> Meters | None:
