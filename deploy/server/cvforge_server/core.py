@@ -132,6 +132,15 @@ class Core:
         """Free the model."""
         self._predictor.close()
 
+    def refusal(self, problem: RequestError, *, request_id: str) -> Reply:
+        """The reply to a request that is refused as a whole.
+
+        Args:
+            problem: why.
+            request_id: as the answer names it.
+        """
+        return Reply(problem.status, {"request_id": request_id, "model": self.model, "error": problem.to_value()}, {})
+
     def answer(self, requests: Sequence[Sequence[Part]], *, ids: Sequence[str]) -> list[Reply]:
         """One reply for each request, in their order; none fails because of another.
 
@@ -147,16 +156,21 @@ class Core:
         found = forward(self._predictor, [*inputs_u8.values()], largest=self._largest_batch)
         outputs = dict(zip(inputs_u8, found, strict=True))
         network_ms = _ms_since(started_s)
-        return [visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms) for visit in visits]
+        return [
+            self.refusal(visit.problem, request_id=visit.request_id)
+            if visit.problem is not None
+            else visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms)
+            for visit in visits
+        ]
 
 
 class _Visit:
     """One request while it is answered."""
 
     def __init__(self, parts: Sequence[Part], request_id: str) -> None:
-        self._parts, self._id = parts, request_id
+        self._parts, self.request_id = parts, request_id
         self._request: ImageRequest | None = None
-        self._problem: RequestError | None = None
+        self.problem: RequestError | None = None
         self._decode_ms = 0.0
         self.items: list[Item] = []
 
@@ -165,10 +179,10 @@ class _Visit:
         try:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
         except RequestError as problem:
-            self._problem = problem
+            self.problem = problem
             return
         except Exception:  # a request that we have no idea of must not fail the others of its batch
-            self._problem = unexpected("a request cannot be read")
+            self.problem = unexpected("a request cannot be read")
             return
         self.items = [Item(upload) for upload in self._request.uploads]
         for item in self.items:
@@ -183,10 +197,7 @@ class _Visit:
         model: dict[str, Any],
         network_ms: float,
     ) -> Reply:
-        head = {"request_id": self._id, "model": model}
-        if self._request is None:
-            assert self._problem is not None
-            return Reply(self._problem.status, {**head, "error": self._problem.to_value()}, {})
+        assert self._request is not None
         started_s = time.monotonic()
         results = [
             item.finish(outputs.get(item), manifest.postprocess, labels=manifest.labels, options=self._request.options)
@@ -198,7 +209,7 @@ class _Visit:
         status = OK if OK in statuses else max(statuses)
         return Reply(
             status,
-            {**head, "results": results, "times_ms": rounded},
+            {"request_id": self.request_id, "model": model, "results": results, "times_ms": rounded},
             times_ms,
             sum(item.objects for item in self.items),
         )
