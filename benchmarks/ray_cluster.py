@@ -26,6 +26,8 @@ LOOPBACK = "127.0.0.1"
 START_S, STEP_S, STOP_S = 240.0, 0.25, 60.0
 PROXY_READY_S = "60"
 """Ray gives a proxy 5 s to come up, and gives up after three; a busy machine needs longer."""
+TRIES = 4
+"""Ray gives a node 30 s to come up, which is not to be changed."""
 OBJECT_STORE_BYTES = 80_000_000
 APPLICATIONS = "/api/serve/applications/"
 
@@ -44,30 +46,13 @@ class RayCluster:
         self.dashboard_port, self.port = free_port(), free_port()
 
     def __enter__(self) -> RayCluster:
-        paths = [ROOT / "deploy" / "edge", ROOT / "deploy" / "server"]
-        environment = {
-            **os.environ,
-            "PYTHONPATH": os.pathsep.join(map(str, paths)),
-            "RAY_USAGE_STATS_ENABLED": "0",
-            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": PROXY_READY_S,
-            "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
-        }
-        command = [sys.executable, str(Path(__file__).resolve()), str(self._folder), str(self.dashboard_port)]
-        with (self._folder / "cluster.log").open("w") as log:
-            self._process = subprocess.Popen(
-                [*command, str(self._cpus)],
-                env=environment,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
-                stderr=log,
-                text=True,
-                start_new_session=True,
-            )
         try:
-            assert self._process.stdout is not None
-            line = self._process.stdout.readline()
-            if line != "ready\n":
-                raise RuntimeError(f"the cluster did not start: {line!r}; {self.log()}")
+            for tries_left in reversed(range(TRIES)):
+                if self._start():
+                    break
+                if not tries_left:
+                    raise RuntimeError(f"the cluster did not start: {self.log()}")
+                self._end()
             self.wait(lambda: self._request("GET", APPLICATIONS)[0] == 200, "the interface of Ray Serve")
         except BaseException:
             self.close()
@@ -81,19 +66,47 @@ class RayCluster:
 
     def close(self) -> None:
         """End the nodes and everything that they have started."""
-        process = self._process
-        if process is not None:
-            assert process.stdin is not None and process.stdout is not None
-            with suppress(BrokenPipeError):
-                process.stdin.close()
-            try:
-                process.wait(STOP_S)
-            except subprocess.TimeoutExpired:
-                os.killpg(process.pid, signal.SIGKILL)
-                process.wait()
-            process.stdout.close()
-            self._process = None
+        self._end()
         shutil.rmtree(self._folder, ignore_errors=True)
+
+    def _start(self) -> bool:
+        """Whether both nodes are up."""
+        paths = [ROOT / "deploy" / "edge", ROOT / "deploy" / "server"]
+        environment = {
+            **os.environ,
+            "PYTHONPATH": os.pathsep.join(map(str, paths)),
+            "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": PROXY_READY_S,
+            "RAY_worker_niceness": "0",  # 15 otherwise: beside clients on the same cores, replicas would get what is left
+            "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
+        }
+        command = [sys.executable, str(Path(__file__).resolve()), str(self._folder), str(self.dashboard_port)]
+        with (self._folder / "cluster.log").open("w") as log:
+            self._process = subprocess.Popen(
+                [*command, str(self._cpus)],
+                env=environment,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                start_new_session=True,
+            )
+        assert self._process.stdout is not None
+        return self._process.stdout.readline() == "ready\n"
+
+    def _end(self) -> None:
+        process, self._process = self._process, None
+        if process is None:
+            return
+        assert process.stdin is not None and process.stdout is not None
+        with suppress(BrokenPipeError):
+            process.stdin.close()
+        try:
+            process.wait(STOP_S)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
+        process.stdout.close()
 
     def apply(self, config: Mapping[str, Any]) -> None:
         """What `serve deploy` does with a file; returns before it is done.
@@ -143,7 +156,7 @@ class RayCluster:
         return "".join(path.read_text(errors="replace") for path in found)
 
     def _request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
-        connection = http.client.HTTPConnection(LOOPBACK, self.dashboard_port, timeout=60)
+        connection = http.client.HTTPConnection(LOOPBACK, self.dashboard_port, timeout=START_S)
         try:
             connection.request(method, path, body, {"Content-Type": "application/json"})
             response = connection.getresponse()
