@@ -12,8 +12,8 @@ on the first alone: two on one machine would share a port, which two machines ne
   scaled up   a second replica is started, on the other node, and the bundle exchanged again
   scaled down nobody asks, and the second replica goes away
 
-Results are compared with those of the same core in this process. Exit code 1 where a request failed, an answer differs, or
-a state is not reached. Bounded: it ends by itself.
+Results are compared with those of the same core in this process. Exit code 1 where a request failed, an answer differs, or a
+state is not reached. Bounded: it ends by itself.
 """
 
 from __future__ import annotations
@@ -45,8 +45,8 @@ from ray_load import Load  # noqa: E402
 SERVE = ROOT / "deploy" / "server" / "serve.yaml"
 QUICK = {"upscale_delay_s": 2, "downscale_delay_s": 5, "look_back_period_s": 4}
 """Of the scaling, so that the run is a short one."""
-BEFORE_S, AFTER_S = 2.0, 2.0
-"""Of load around each change."""
+AROUND_S = 2.0
+"""Of load before and after each change."""
 
 
 @dataclass(frozen=True)
@@ -139,8 +139,7 @@ class Subject:
 
     def look(self) -> dict[str, Any]:
         """What the model says about itself."""
-        found: dict[str, Any] = look(self._cluster.port, self.path)
-        return found
+        return look(self._cluster.port, self.path)
 
     def load(self) -> Load:
         """Clients, not yet started."""
@@ -167,7 +166,8 @@ def main() -> int:
     failed, wrong = (sum(len(getattr(phase, name)) for phase in phases) for name in ("failed", "wrong"))
     print(f"\nfailed requests: {failed} of {total + failed}, target 0{'' if not failed else ' MISSED'}")
     print(f"answers other than the core's: {wrong}, target 0{'' if not wrong else ' MISSED'}")
-    print("\n".join(f"MISSED {text}" for text in problems))
+    for text in problems:
+        print(f"MISSED {text}")
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("ray", "onnxruntime", "starlette"))
     cores = f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores"
     print(f"machine  {cores}, Python {platform.python_version()}, {versions}")
@@ -176,10 +176,12 @@ def main() -> int:
 
 def measure(subject: Subject, damaged: Path, *, updates: int) -> tuple[list[Phase], list[str]]:
     """The phases one after the other, and what else was not as it should be."""
-    problems, phases = [], []
+    problems: list[str] = []
+    phases: list[Phase] = []
     subject.deploy(most=1)
     shutil.copytree(subject.bundles[0], damaged)
-    next(damaged.glob("model*")).write_bytes(b"damaged")
+    for path in damaged.glob("*.onnx"):
+        path.write_bytes(b"damaged")
     with _Timed("updates", subject, phases):
         for _ in range(updates):
             subject.exchange()
@@ -214,12 +216,12 @@ class _Timed:
     def __enter__(self) -> None:
         print(f"{self._name} ...", file=sys.stderr)
         self._load.__enter__()
-        time.sleep(BEFORE_S)
+        time.sleep(AROUND_S)
         self._started_s = time.monotonic()
 
     def __exit__(self, *error: Any) -> None:
         took_s = time.monotonic() - self._started_s
-        time.sleep(AFTER_S)
+        time.sleep(AROUND_S)
         load = self._load
         load.__exit__(*error)
         versions = tuple(sorted(load.answered))
@@ -279,15 +281,8 @@ def table(phases: list[Phase]) -> str:
     ]
     for phase in phases:
         versions = ", ".join(map(str, phase.versions)) or "-"
-        cells = (
-            phase.name,
-            phase.answered,
-            len(phase.failed),
-            versions,
-            f"{phase.longest_ms:.0f}",
-            f"{phase.took_s:.1f}",
-        )
-        lines.append(f"| {' | '.join(map(str, cells))} |")
+        row = f"{phase.name} | {phase.answered} | {len(phase.failed)} | {versions}"
+        lines.append(f"| {row} | {phase.longest_ms:.0f} | {phase.took_s:.1f} |")
     return "\n".join(lines)
 
 
