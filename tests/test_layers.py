@@ -44,6 +44,11 @@ OPTIONAL_PACKAGES = {
 """Imported by one file of the device each, when its function is used."""
 SERVER_PACKAGES = {"numpy", "cv2", "cvforge_edge", "cvforge_server"}
 SHELL_PACKAGES = {
+    "rayserve/application.py": {"ray"},
+    "rayserve/form.py": {"python_multipart"},
+    "rayserve/meters.py": {"ray"},
+    "rayserve/reading.py": {"starlette"},
+    "rayserve/replica.py": {"ray", "starlette"},
     "torchserve/meters.py": {"ts"},
     "torchserve/process.py": {"psutil"},
     "torchserve/server_files.py": {"yaml"},
@@ -52,6 +57,7 @@ SHELL_PACKAGES = {
 """Of what stands around the core; one file each."""
 SERVER_SHELLS = (
     "cvforge_server.torchserve",
+    "cvforge_server.rayserve",
     "cvforge_server.commands",
     "cvforge_server.client",
     "cvforge_server.grpc_client",

@@ -149,6 +149,16 @@ class Core:
         """Free the model."""
         self._predictor.close()
 
+    def refusal(self, problem: RequestError, *, request_id: str) -> Reply:
+        """The reply to a request that is refused as a whole.
+
+        Args:
+            problem: why.
+            request_id: as the answer names it.
+        """
+        answer = {"request_id": request_id, "model": self.model, "error": problem.to_value()}
+        return _reply(problem.status, answer, envelope=problem.envelope, times_ms={})
+
     def answer(self, requests: Sequence[Sequence[Part]], *, ids: Sequence[str]) -> list[Reply]:
         """One reply for each request, in their order; none fails because of another.
 
@@ -164,16 +174,21 @@ class Core:
         found = forward(self._predictor, [*inputs_u8.values()], largest=self._largest_batch)
         outputs = dict(zip(inputs_u8, found, strict=True))
         network_ms = _ms_since(started_s)
-        return [visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms) for visit in visits]
+        return [
+            self.refusal(visit.problem, request_id=visit.request_id)
+            if visit.problem is not None
+            else visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms)
+            for visit in visits
+        ]
 
 
 class _Visit:
     """One request while it is answered."""
 
     def __init__(self, parts: Sequence[Part], request_id: str) -> None:
-        self._parts, self._id = parts, request_id
+        self._parts, self.request_id = parts, request_id
         self._request: ImageRequest | None = None
-        self._problem: RequestError | None = None
+        self.problem: RequestError | None = None
         self._envelope = Envelope() if any(part.json_length for part in parts) else None
         self._decode_ms = 0.0
         self.items: list[Item] = []
@@ -183,10 +198,11 @@ class _Visit:
         try:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
         except RequestError as problem:
-            self._problem, self._envelope = problem, problem.envelope
+            self.problem = problem
             return
         except Exception:  # a request that we have no idea of must not fail the others of its batch
-            self._problem = unexpected("a request cannot be read")
+            self.problem = unexpected("a request cannot be read")
+            self.problem.envelope = self._envelope
             return
         self._envelope = self._request.envelope
         self.items = [Item(upload) for upload in self._request.uploads]
@@ -202,10 +218,7 @@ class _Visit:
         model: dict[str, Any],
         network_ms: float,
     ) -> Reply:
-        head = {"request_id": self._id, "model": model}
-        if self._request is None:
-            assert self._problem is not None
-            return self._sent(self._problem.status, {**head, "error": self._problem.to_value()}, {})
+        assert self._request is not None
         started_s = time.monotonic()
         results = [
             item.finish(outputs.get(item), manifest.postprocess, labels=manifest.labels, options=self._request.options)
@@ -215,13 +228,20 @@ class _Visit:
         rounded = {name: round(ms, TIME_DECIMALS) for name, ms in times_ms.items()}
         statuses = [result["status"] for result in results]
         status = OK if OK in statuses else max(statuses)
-        return self._sent(status, {**head, "results": results, "times_ms": rounded}, times_ms)
+        answer = {"request_id": self.request_id, "model": model, "results": results, "times_ms": rounded}
+        return _reply(
+            status, answer, envelope=self._envelope, times_ms=times_ms, objects=sum(item.objects for item in self.items)
+        )
 
-    def _sent(self, status: int, answer: dict[str, Any], times_ms: dict[str, float]) -> Reply:
-        objects, tail = sum(item.objects for item in self.items), b""
-        if self._envelope is not None:
-            answer, tail = in_form(answer, ok=status == OK, envelope=self._envelope)
-        return Reply(status, answer, times_ms, objects, tail)
+
+def _reply(
+    status: int, answer: dict[str, Any], *, envelope: Envelope | None, times_ms: dict[str, float], objects: int = 0
+) -> Reply:
+    """In our form, or in that of the open inference protocol where the request came in that."""
+    if envelope is None:
+        return Reply(status, answer, times_ms, objects)
+    value, tail = in_form(answer, ok=status == OK, envelope=envelope)
+    return Reply(status, value, times_ms, objects, tail)
 
 
 def _ms_since(started_s: float) -> float:

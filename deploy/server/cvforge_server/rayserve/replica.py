@@ -1,0 +1,202 @@
+"""One replica on Ray Serve: a loaded bundle that answers, and is exchanged for another one while requests come in."""
+
+from __future__ import annotations
+
+import os
+
+os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+import cv2
+
+from cvforge_edge.errors import UsageError
+from cvforge_server.core import MS_PER_S, Core, Reply
+from cvforge_server.errors import Code, RequestError
+from cvforge_server.item import unexpected
+from cvforge_server.rayserve.meters import Meters
+from cvforge_server.rayserve.reading import read_parts, request_id
+from cvforge_server.rayserve.settings import BUNDLE, Settings, absolute_path
+from cvforge_server.request import Part
+
+if TYPE_CHECKING:
+    from starlette.requests import Request
+    from starlette.responses import Response
+
+    from cvforge_edge.trust import TrustStore
+
+_log = logging.getLogger("cvforge_server")
+ASKING, LOOKING = ("POST", "PUT"), ("GET", "HEAD")
+READY_PATH = "/ready"
+
+
+class Predictions:
+    """A deployment's class, of which Ray makes one object a replica.
+
+    `reconfigure`, `check_health` and `__call__` are the methods that Ray Serve looks for.
+
+    Args:
+        settings: how to serve.
+    """
+
+    def __init__(self, settings: Settings) -> None:
+        cv2.setNumThreads(1)  # one core a replica: more replicas, not more threads
+        _log_where_ray_does()
+        self._settings, self._trust = settings, _read_trust(settings.trust)
+        self._core: Core | None = None
+        self._update_refused = False
+        self._meters = Meters()
+        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._answer = self._answer_alone if settings.batch == 1 else self._batched()
+
+    async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
+        """Load the bundle that the configuration names; requests under way are answered by the one before.
+
+        A bundle that cannot be loaded is refused while there is one that answers: raised here, the error would make Ray end
+        this replica, and start others that fail as well.
+
+        Args:
+            user_config: `{"bundle": absolute path}`.
+
+        Raises:
+            EdgeError: there is no bundle yet, and this one is damaged, not trusted or does not fit.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            folder = bundle_path(user_config)
+            core = await loop.run_in_executor(None, self._load, folder)
+        except Exception as error:
+            if self._core is None:
+                raise
+            self._update_refused = True
+            _log.error("update refused, %s goes on answering: %s", self._core.model, error)
+        else:
+            await loop.run_in_executor(self._network, self._exchange, core)
+            self._update_refused = False
+            _log.info("ready: %s", core.model)
+        self._meters.note_update(model=self._loaded().model["name"], refused=self._update_refused)
+
+    async def check_health(self) -> None:
+        """Run the network once; Ray replaces a replica where this fails or hangs.
+
+        Raises:
+            UsageError: the configuration names no bundle.
+            BackendError: the network fails.
+        """
+        core = self._loaded()
+        await asyncio.get_running_loop().run_in_executor(self._network, core.warm_up)
+
+    async def __call__(self, request: Request) -> Response:
+        """Answer one request of HTTP; `GET .../ready` says which model answers."""
+        from starlette.responses import JSONResponse, Response
+
+        name, core = request_id(request), self._loaded()
+        try:
+            if _is_look(request):
+                return JSONResponse({"model": core.model, "update_refused": self._update_refused})
+            settings = self._settings
+            parts = await read_parts(request, most_mb=settings.max_request_mb, most_images=settings.max_images)
+            reply = await self._answer(parts, name)
+        except RequestError as problem:
+            reply = core.refusal(problem, request_id=name)
+        except Exception:  # whatever it is, the client gets an answer in the form that is documented
+            reply = core.refusal(unexpected("a request cannot be answered"), request_id=name)
+        self._note(reply, name)
+        return Response(reply.body, reply.status, reply.headers, reply.content_type)
+
+    async def _answer_alone(self, parts: Sequence[Part], name: str) -> Reply:
+        (reply,) = await self._answer_together([parts], [name])
+        return reply
+
+    def _batched(self) -> Callable[[Sequence[Part], str], Awaitable[Reply]]:
+        """Like `_answer_alone` for a client, but requests of a moment go through the network together."""
+        from ray import serve
+
+        delay_s = self._settings.batch_delay_ms / MS_PER_S
+        gather = serve.batch(max_batch_size=self._settings.batch, batch_wait_timeout_s=delay_s)
+        gathered: Callable[[Sequence[Part], str], Awaitable[Reply]] = gather(self._answer_together)
+        return gathered
+
+    async def _answer_together(self, requests: list[Sequence[Part]], ids: list[str]) -> list[Reply]:
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._network, lambda: self._loaded().answer(requests, ids=ids))
+
+    def _load(self, folder: str) -> Core:
+        settings = self._settings
+        return Core.from_bundle(
+            folder,
+            backend=settings.backend,
+            precision=settings.precision,
+            threads=settings.threads,
+            trust=self._trust,
+            limits=settings.limits,
+            largest_batch=settings.batch,
+        )
+
+    def _exchange(self, core: Core) -> None:
+        """In the thread of the network, so that nothing runs on what is closed here."""
+        before, self._core = self._core, core
+        if before is not None:
+            before.close()
+
+    def _loaded(self) -> Core:
+        if self._core is None:
+            raise UsageError(f"user_config: found none, accepted {{{BUNDLE}: absolute path}}; name a bundle")
+        return self._core
+
+    def _note(self, reply: Reply, name: str) -> None:
+        """One line of the log, and the figures of one request."""
+        self._meters.note(reply, model=self._loaded().model["name"])
+        stages = " ".join(f"{stage}_ms={ms:.1f}" for stage, ms in reply.times_ms.items())
+        _log.info("request=%s status=%d objects=%d %s", name, reply.status, reply.objects, stages)
+
+
+def bundle_path(user_config: Any) -> str:
+    """The folder that a `user_config` names.
+
+    Raises:
+        UsageError: it has other keys, or the path is relative.
+    """
+    if not isinstance(user_config, Mapping) or set(user_config) != {BUNDLE}:
+        raise UsageError(f"user_config: found {user_config!r}, accepted {{{BUNDLE}: absolute path}}")
+    try:
+        return absolute_path(str(user_config[BUNDLE]))
+    except ValueError as error:
+        raise UsageError(f"user_config: {BUNDLE}: {error}") from None
+
+
+def _is_look(request: Request) -> bool:
+    """Whether a request asks for the model, and not for a prediction.
+
+    Raises:
+        RequestError: another method or path than there is.
+    """
+    below = request.scope["path"].removeprefix(request.scope.get("root_path", "")).rstrip("/")
+    if request.method in LOOKING and below in ("", READY_PATH):
+        return True
+    if request.method in ASKING and not below:
+        return False
+    raise RequestError(
+        Code.MALFORMED,
+        f"found {request.method} {below[:60] or '/'!r} below the model, accepted POST with images, or GET {READY_PATH}",
+    )
+
+
+def _read_trust(path: str | None) -> TrustStore | None:
+    if path is None:
+        return None
+    from cvforge_edge.trust import read_trust
+
+    return read_trust(path)
+
+
+def _log_where_ray_does() -> None:
+    """Ray collects what its own logger writes; without its handlers Python would drop our lines."""
+    for handler in logging.getLogger("ray.serve").handlers:
+        if handler not in _log.handlers:
+            _log.addHandler(handler)
+    _log.setLevel(logging.INFO)

@@ -1,0 +1,165 @@
+"""Two models of one configuration on a real Ray cluster of two nodes: updates, scaling and a killed replica under load."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+import signal
+from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cvforge_edge.records import dataclass
+from edge.conftest import build_bundle
+from ray_cluster import RayCluster
+from ray_serving import Subject, core_says, two_versions
+from server.asking import BLUE, RED, SQUARES
+from server.bundles import build_batch_bundle
+
+pytestmark = pytest.mark.slow
+pytest.importorskip("ray.serve")
+
+PNG = {"Content-Type": "image/png"}
+CLASSIFIER = "/predictions/cls_clothing"
+
+
+@dataclass(frozen=True)
+class Deployed:
+    """Two applications on two nodes: the tiny detector in two versions, and the tiny classifier in batches of four."""
+
+    cluster: RayCluster
+    detector: Subject
+    folder: Path
+
+    def ask(
+        self, path: str, body: Any = None, *, headers: Mapping[str, str] = PNG, method: str = "POST"
+    ) -> tuple[int, Any, Mapping[str, str]]:
+        """Status, JSON or text, and headers."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.cluster.port, timeout=120)
+        try:
+            connection.request(method, path, body, dict(headers), encode_chunked=not isinstance(body, bytes))
+            response = connection.getresponse()
+            text = response.read().decode("utf-8")
+            kind = response.getheader("content-type") or ""
+            return response.status, json.loads(text) if kind == "application/json" else text, response.headers
+        finally:
+            connection.close()
+
+
+@pytest.fixture(scope="module")
+def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
+    folder = tmp_path_factory.mktemp("bundles")
+    source = build_bundle(folder / "detector", "detector", formats=("onnx",), golden=False)
+    bundles = two_versions(source, folder)
+    expected = dict(core_says(bundle, SQUARES) for bundle in bundles)
+    with RayCluster(cpus=2) as cluster:
+        subject = Subject(cluster, bundles=bundles, expected=expected, image=SQUARES, clients=4)
+        detector, classifier = subject.config["applications"]
+        detector["deployments"][0]["max_replicas_per_node"] = 1
+        classifier["args"] |= {"batch": 4, "batch_delay_ms": 2000, "max_request_mb": 0.1}
+        classifier["deployments"][0]["user_config"]["bundle"] = str(build_batch_bundle(folder / "classifier"))
+        subject.deploy(most=1)
+        cluster.wait_for_status("cls_clothing")
+        yield Deployed(cluster, subject, folder)
+
+
+def test_the_models_of_one_configuration_answer_as_their_cores_do(deployed: Deployed) -> None:
+    status, value, headers = deployed.ask(deployed.detector.path, SQUARES, headers={**PNG, "X-Request-ID": "r-1"})
+    fingerprint, results = core_says(deployed.detector.bundles[0], SQUARES)
+    assert (status, value["results"], value["model"]["fingerprint"]) == (200, results, fingerprint)
+    assert value["request_id"] == headers["x-request-id"] == "r-1"
+    status, value, headers = deployed.ask(CLASSIFIER, SQUARES)
+    assert (status, value["results"]) == (200, core_says(deployed.folder / "classifier", SQUARES)[1])
+    assert value["request_id"] == headers["x-request-id"]
+    assert deployed.ask("/predictions/other", SQUARES)[0] == 404
+
+
+def test_requests_of_a_moment_go_through_the_network_together(deployed: Deployed) -> None:
+    pictures = [RED, BLUE, SQUARES, b"no image"] * 4
+    with ThreadPoolExecutor(len(pictures)) as pool:
+        answers = [value for _, value, _ in pool.map(lambda data: deployed.ask(CLASSIFIER, data), pictures)]
+    alone = {data: deployed.ask(CLASSIFIER, data)[1]["results"] for data in pictures[:4]}
+    assert [answer["results"] for answer in answers] == [alone[data] for data in pictures]
+    assert alone[RED][0]["classes"][0]["label"] != alone[BLUE][0]["classes"][0]["label"]
+    # The time of the network is that of a whole batch, in microseconds: those that were together have the same.
+    assert len({answer["times_ms"]["network"] for answer in answers}) < len(pictures)
+
+
+def test_a_body_of_unknown_length_is_refused_where_it_becomes_too_large(deployed: Deployed) -> None:
+    chunks = iter([b"x" * 30_000] * 4)
+    status, value, headers = deployed.ask(CLASSIFIER, chunks, headers={**PNG, "Transfer-Encoding": "chunked"})
+    assert (status, value["error"]["code"], headers["content-type"]) == (413, "too_large", "application/json")
+    assert deployed.ask(CLASSIFIER, RED)[0] == 200
+
+
+def test_an_update_under_load_fails_no_request_and_changes_the_answers(deployed: Deployed) -> None:
+    detector = deployed.detector
+    first = detector.look()["model"]["fingerprint"]
+    with detector.load() as load:
+        deployed.cluster.wait(lambda: load.count > 20, "answers of the first version")
+        for version in (2, 1, 2):
+            detector.exchange()
+            seen = load.answered[version]
+            deployed.cluster.wait(lambda v=version, n=seen: load.answered[v] > n + 20, f"answers of version {version}")
+    assert (load.failed, load.wrong) == ([], [])
+    assert len(load.fingerprints) == 2 and first in load.fingerprints
+    assert detector.look() == {"model": detector.look()["model"], "update_refused": False}
+    assert detector.look()["model"]["fingerprint"] != first
+
+
+def test_a_damaged_bundle_fails_no_request_and_the_one_before_goes_on(deployed: Deployed) -> None:
+    detector, cluster = deployed.detector, deployed.cluster
+    damaged = build_bundle(deployed.folder / "damaged", "detector", formats=("onnx",), golden=False)
+    (damaged / "model_fp32.onnx").write_bytes(b"damaged")
+    version = detector.version
+    with detector.load() as load:
+        cluster.wait(lambda: load.count > 20, "answers")
+        detector.use(damaged)
+        cluster.wait(lambda: detector.look()["update_refused"] is True, "the refusal")
+        seen = load.count
+        cluster.wait(lambda: load.count > seen + 20, "answers after the refusal")
+    assert (load.failed, load.wrong, set(load.answered)) == ([], [], {version})
+    assert "update refused" in cluster.serve_logs()
+    detector.exchange()
+    assert detector.look()["update_refused"] is False
+
+
+def test_replicas_that_are_replaced_finish_what_they_have(deployed: Deployed) -> None:
+    detector, cluster = deployed.detector, deployed.cluster
+    with detector.load() as load:
+        cluster.wait(lambda: load.count > 20, "answers")
+        detector.replace_replicas(8)
+        seen = load.count
+        cluster.wait(lambda: load.count > seen + 20, "answers of the new replica")
+    assert (load.failed, load.wrong) == ([], [])
+
+
+def test_replicas_come_with_the_load_to_both_nodes_and_go_without_it(deployed: Deployed) -> None:
+    detector = deployed.detector
+    with detector.load() as load:
+        detector.deploy(most=2)
+        nodes = detector.wait_for_replicas(2)
+        detector.exchange()  # both of them
+        deployed.cluster.wait(lambda: load.answered[detector.version] > 50, "answers of the other version")
+    assert len(set(nodes)) == 2
+    detector.wait_for_replicas(1)
+    assert (load.failed, load.wrong) == ([], [])
+
+
+def test_a_killed_replica_is_replaced_and_clients_see_a_documented_status(deployed: Deployed) -> None:
+    detector, cluster = deployed.detector, deployed.cluster
+    (replica,) = cluster.replicas(detector.name)
+    with detector.load() as load:
+        cluster.wait(lambda: load.count > 20, "answers")
+        os.kill(replica["pid"], signal.SIGKILL)
+        cluster.wait(
+            lambda: [r["pid"] for r in cluster.replicas(detector.name)] not in ([], [replica["pid"]]), "another replica"
+        )
+        seen = load.count
+        cluster.wait(lambda: load.count > seen + 20, "answers of the other replica")
+    assert {text[:3] for text in load.failed} <= {"500", "503"}
+    assert load.wrong == []
