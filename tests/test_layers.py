@@ -44,12 +44,16 @@ OPTIONAL_PACKAGES = {
 """Imported by one file of the device each, when its function is used."""
 SERVER_PACKAGES = {"numpy", "cv2", "cvforge_edge", "cvforge_server"}
 SHELL_PACKAGES = {
+    "bulk/cluster.py": {"ray"},
+    "bulk/pipeline.py": {"ray"},
+    **{f"bulk/{name}.py": {"pyarrow"} for name in ("folder", "image_list", "listing", "part_file", "schema")},
     "torchserve/meters.py": {"ts"},
     "torchserve/process.py": {"psutil"},
     "torchserve/server_files.py": {"yaml"},
 }
-"""Of what stands around the core; one file each."""
+"""Of what stands around the core, by file."""
 SERVER_SHELLS = (
+    "cvforge_server.bulk",
     "cvforge_server.torchserve",
     "cvforge_server.commands",
     "cvforge_server.client",
