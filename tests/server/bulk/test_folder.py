@@ -134,7 +134,7 @@ def test_a_folder_with_parts_of_unknown_origin_is_refused(bundle: Path, photos: 
     job = job_for(bundle, photos, tmp_path / "out")
     run_here(job)
     (tmp_path / "out" / "bulk.json").unlink()
-    with pytest.raises(TakenError, match="lists and parts hold files, and no bulk.json says of what"):
+    with pytest.raises(TakenError, match="lists/ and parts/ hold files that no bulk.json and no list explain"):
         plan(job)
 
 
@@ -146,9 +146,15 @@ def test_parts_that_no_list_knows_are_refused(bundle: Path, photos: Path, tmp_pa
         plan(job)
 
 
+def test_a_misspelt_source_does_not_bind_the_folder(bundle: Path, photos: Path, tmp_path: Path) -> None:
+    with pytest.raises(SourceError):
+        plan(job_for(bundle, tmp_path / "fotos", tmp_path / "out"))
+    assert len(plan(job_for(bundle, photos, tmp_path / "out")).pending) == 3
+
+
 @pytest.mark.parametrize("content", ["{", "[]", json.dumps({"name": "x"})])
 def test_settings_that_are_not_ours_are_refused(content: str, bundle: Path, photos: Path, tmp_path: Path) -> None:
-    (tmp_path / "out").mkdir()
+    plan(job_for(bundle, photos, tmp_path / "out"))
     (tmp_path / "out" / "bulk.json").write_text(content)
     with pytest.raises(TakenError, match="choose another folder"):
         plan(job_for(bundle, photos, tmp_path / "out"))

@@ -69,7 +69,8 @@ def locked_folder(folder: Path, settings: BulkSettings) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise TakenError(f"--output {folder}: another run works in this folder; wait for it or stop it") from None
-        if not check_same(folder, settings):
+        # Settings without a list are those of a run that found nothing, for instance because its source was misspelt.
+        if not _holds(folder / LISTS) or not check_same(folder, settings):
             _make_ours(folder, settings)
         yield
     finally:
@@ -149,11 +150,11 @@ class _Look:
 
 
 def _make_ours(folder: Path, settings: BulkSettings) -> None:
-    taken = [name for name in (LISTS, PARTS) if (folder / name).is_dir() and any((folder / name).iterdir())]
+    taken = [name for name in (LISTS, PARTS) if _holds(folder / name)]
     if taken:
         raise TakenError(
-            f"--output {folder}: {' and '.join(taken)} hold files, and no {SETTINGS_NAME} says of what; "
-            "choose another folder"
+            f"--output {folder}: {' and '.join(f'{name}/' for name in taken)} hold files that no {SETTINGS_NAME} and no "
+            "list explain; choose another folder"
         )
     try:
         for name in (LISTS, PARTS):
@@ -165,6 +166,10 @@ def _make_ours(folder: Path, settings: BulkSettings) -> None:
         flush(folder)
     except OSError as error:
         raise _unusable(folder, error) from None
+
+
+def _holds(folder: Path) -> bool:
+    return folder.is_dir() and any(not entry.name.startswith(".") for entry in folder.iterdir())
 
 
 def _not_empty(paths: Iterator[str], source: str) -> Iterator[str]:
