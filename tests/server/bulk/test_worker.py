@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
+from conftest import REPOSITORY
 from cvforge_edge.errors import BackendError, BundleError, StorageError
 from cvforge_edge.frame import Frame, Result
 from cvforge_edge.image_io import read_image
@@ -238,3 +240,20 @@ def test_a_part_has_the_columns_that_are_documented(make_bundle: BundleMaker, ph
         table = pandas.read_parquet(out / "parts")
         assert [*table.path.map(os.path.basename)] == [*NAMES]
         assert column in TASK_COLUMN.values()
+
+
+def test_the_examples_of_the_document_read_the_results(
+    bundle: Path, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (photos / "4.png").write_bytes(b"x")
+    run_here(job_for(bundle, photos, tmp_path / "predictions"))
+    monkeypatch.chdir(tmp_path)
+    text = (REPOSITORY / "docs" / "bulk.md").read_text(encoding="utf-8")
+    examples = re.findall(r"^```python\n(.*?)^```", text, re.M | re.S)
+    assert len(examples) == 2
+    values: dict = {}
+    for example in examples:
+        exec(compile(example, "docs/bulk.md", "exec"), values)
+    counts = capsys.readouterr().out
+    assert re.search(r"ok +4\b.*damaged_image +1\b.*red +4\b.*blue +4\b", counts, re.S)
+    assert values["failed"].to_pylist()[0]["path"] == str(photos / "4.png")

@@ -23,6 +23,9 @@ PACKAGES = ("ray", "pyarrow")
 INSTALL = 'pip install -e ".[ray]" (or: make install EXTRAS=train,export,ray,dev)'
 OBJECT_STORE_BYTES = 100_000_000
 """What goes between processes are names of parts, so the least that Ray takes is plenty."""
+TOKEN_ADVICE = (
+    "; it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH if it is not in ~/.ray/auth_token"
+)
 GPU_PROVIDERS = ("CUDAExecutionProvider", "TensorrtExecutionProvider")
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",
@@ -85,7 +88,8 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
         where = "it cannot be started here" if address is None else f"--ray-address {address}: it cannot be reached"
-        raise ServerError(f"Ray: {where} ({_first_line(error)})") from None
+        advice = TOKEN_ADVICE if "InvalidAuthToken" in str(error.__cause__) else ""
+        raise ServerError(f"Ray: {where} ({_first_line(error)}{advice})") from None
     try:
         yield
     finally:
