@@ -49,13 +49,17 @@ SHELL_PACKAGES = {
     "rayserve/meters.py": {"ray"},
     "rayserve/reading.py": {"starlette"},
     "rayserve/replica.py": {"ray", "starlette"},
+    "bulk/cluster.py": {"ray"},
+    "bulk/pipeline.py": {"ray"},
+    **{f"bulk/{name}.py": {"pyarrow"} for name in ("folder", "image_list", "listing", "part_file", "schema")},
     "torchserve/meters.py": {"ts"},
     "torchserve/process.py": {"psutil"},
     "torchserve/server_files.py": {"yaml"},
     "cvforge_server/grpc_client.py": {"grpc", "google"},
 }
-"""Of what stands around the core; one file each."""
+"""Of what stands around the core, by file."""
 SERVER_SHELLS = (
+    "cvforge_server.bulk",
     "cvforge_server.torchserve",
     "cvforge_server.rayserve",
     "cvforge_server.commands",

@@ -10,7 +10,7 @@ from pathlib import Path
 from edge.test_torch_free import FORBIDDEN, RUNTIMES
 
 DEPLOY = Path(__file__).resolve().parents[2] / "deploy"
-NOT_FOR_ANSWERS = ("psutil", "yaml", "ts", "ray", "starlette", "python_multipart", "litserve")
+NOT_FOR_ANSWERS = ("psutil", "yaml", "ts", "ray", "starlette", "python_multipart", "pyarrow", "litserve")
 SCRIPT = """
 import importlib, importlib.abc, json, pkgutil, sys
 

@@ -42,6 +42,12 @@ def _together(predictor: Predictor, inputs_u8: Sequence[npt.NDArray[np.uint8]]) 
         trace = None if isinstance(error, EdgeError) else error
         if len(inputs_u8) == 1:
             _log.error("inference failed: %s", error, exc_info=trace)
-            return [RequestError(Code.INFERENCE_FAILED, "the model failed at this image; the server's log says why")]
+            return [_failed(error)]
         _log.warning("inference of %d images failed, each is run alone: %s", len(inputs_u8), error)
     return [outcome for one in inputs_u8 for outcome in _together(predictor, [one])]
+
+
+def _failed(error: Exception) -> RequestError:
+    problem = RequestError(Code.INFERENCE_FAILED, "the model failed at this image; the server's log says why")
+    problem.__cause__ = error  # for whoever may be told more than a client
+    return problem
