@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from cvforge_edge.records import dataclass
+from cvforge_server.client import Client
 from edge.conftest import build_bundle
 from ray_cluster import RayCluster
 from ray_serving import Subject, core_says, two_versions
@@ -76,6 +77,8 @@ def test_the_models_of_one_configuration_answer_as_their_cores_do(deployed: Depl
     assert (status, value["results"]) == (200, core_says(deployed.folder / "classifier", SQUARES)[1])
     assert value["request_id"] == headers["x-request-id"]
     assert deployed.ask("/predictions/other", SQUARES)[0] == 404
+    with Client(f"http://127.0.0.1:{deployed.cluster.port}", model="det_bccd") as client:
+        assert [found.label for found in client.predict(SQUARES, classes=["blue"]).detections] == ["blue"]
 
 
 def test_requests_of_a_moment_go_through_the_network_together(deployed: Deployed) -> None:

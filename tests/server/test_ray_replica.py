@@ -198,6 +198,15 @@ def test_a_bundle_that_cannot_be_loaded_is_refused_and_the_one_before_goes_on(
     assert ask(replica, SQUARES).value["model"]["version"] == 3
 
 
+def test_the_bundle_that_answers_is_not_loaded_again(replica: Predictions, tmp_path: Path) -> None:
+    (tmp_path / "detector-1" / "model_fp32.onnx").write_bytes(b"changed under the server")
+    run(lambda: replica.reconfigure({"bundle": str(tmp_path / "none")}))
+    assert ask(replica, method="GET").value["update_refused"] is True
+    run(lambda: replica.reconfigure({"bundle": str(tmp_path / "detector-1")}))  # back to what is there
+    assert ask(replica, method="GET").value["update_refused"] is False
+    assert ask(replica, SQUARES).status == 200
+
+
 def test_the_first_bundle_must_be_a_good_one(tmp_path: Path) -> None:
     replica = Predictions(Settings())
     with pytest.raises(BundleError, match="not found"):

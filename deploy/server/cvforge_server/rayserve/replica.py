@@ -48,6 +48,7 @@ class Predictions:
         _log_where_ray_does()
         self._settings, self._trust = settings, _read_trust(settings.trust)
         self._core: Core | None = None
+        self._folder: str | None = None
         self._update_refused = False
         self._meters = Meters()
         self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
@@ -57,7 +58,8 @@ class Predictions:
         """Load the bundle that the configuration names; requests under way are answered by the one before.
 
         A bundle that cannot be loaded is refused while there is one that answers: raised here, the error would make Ray end
-        this replica, and start others that fail as well.
+        this replica, and start others that fail as well. The bundle that answers is not loaded again: Ray also calls this when
+        replicas come and go.
 
         Args:
             user_config: `{"bundle": absolute path}`.
@@ -68,17 +70,20 @@ class Predictions:
         loop = asyncio.get_running_loop()
         try:
             folder = bundle_path(user_config)
+            if folder == self._folder:
+                self._note_update(refused=False)
+                return
             core = await loop.run_in_executor(None, self._load, folder)
         except Exception as error:
             if self._core is None:
                 raise
-            self._update_refused = True
+            self._note_update(refused=True)
             _log.error("update refused, %s goes on answering: %s", self._core.model, error)
         else:
             await loop.run_in_executor(self._network, self._exchange, core)
-            self._update_refused = False
+            self._folder = folder
+            self._note_update(refused=False)
             _log.info("ready: %s", core.model)
-        self._meters.note_update(model=self._loaded().model["name"], refused=self._update_refused)
 
     async def check_health(self) -> None:
         """Run the network once; Ray replaces a replica where this fails or hangs.
@@ -147,6 +152,10 @@ class Predictions:
         if self._core is None:
             raise UsageError(f"user_config: found none, accepted {{{BUNDLE}: absolute path}}; name a bundle")
         return self._core
+
+    def _note_update(self, *, refused: bool) -> None:
+        self._update_refused = refused
+        self._meters.note_update(model=self._loaded().model["name"], refused=refused)
 
     def _note(self, reply: Reply, name: str) -> None:
         """One line of the log, and the figures of one request."""
