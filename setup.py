@@ -92,7 +92,8 @@ EXTRAS = {
         'openapi-spec-validator>=0.7; python_version >= "3.11"',
         "grpcio>=1.60",
         "protobuf>=5",
-        "tritonclient[http]>=2.50,<2.70",  # speaks the open inference protocol, independent of ours; newer ones hold ml-dtypes back
+        # Speaks the open inference protocol, independent of ours; newer ones hold ml-dtypes back.
+        "tritonclient[http]>=2.50,<2.70",
         "types-PyYAML",
     ],
 }

@@ -11,14 +11,17 @@ import hypothesis
 import pytest
 
 from cvforge_server.openapi import openapi_document
-from edge.conftest import build_bundle, two_squares
-from server.real_server import MISSING, RealServer, serve, start_server, stop_server
+from edge.conftest import two_squares
+from server.asking import CoreMaker
+from server.inferring import BAD, infer, tensor
+from server.real_server import MISSING, RealServer, serve
 from serving_faults import NOT_A_FORM
 
 PNG = cv2.imencode(".png", two_squares())[1].tobytes()
 NEEDED = "needs Python 3.11"
 schemathesis = pytest.importorskip("schemathesis", reason=NEEDED)
 validate = pytest.importorskip("openapi_spec_validator", reason=NEEDED).validate
+jsonschema = pytest.importorskip("jsonschema", reason=NEEDED)
 checks = pytest.importorskip("schemathesis.specs.openapi.checks", reason=NEEDED)
 OURS = (checks.response_schema_conformance, checks.status_code_conformance, checks.content_type_conformance)
 
@@ -33,13 +36,23 @@ def test_the_command_prints_it(tmp_path):
     assert told.returncode == 0 and json.loads(told.stdout) == openapi_document(model="det_bccd")
 
 
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("openapi")
-    bundles = {name: build_bundle(folder / name, name, formats=("onnx",), golden=True) for name in ("detector",)}
-    started = start_server(folder, bundles)
-    yield started
-    stop_server(started)
+@pytest.mark.parametrize("model", ["detector", "classifier", "segmenter"])
+def test_answers_by_the_open_inference_protocol_are_as_the_document_says(model: str, open_core: CoreMaker) -> None:
+    components = {"components": openapi_document()["components"]}
+
+    def check(value: Any, name: str) -> None:
+        jsonschema.Draft202012Validator({"$ref": f"#/components/schemas/{name}", **components}).validate(value)
+
+    asked = {"id": "7", "inputs": [tensor(PNG, BAD)], "parameters": {"annotated": True}}
+    check(asked, "InferRequest")
+    answer = infer(open_core(model), asked).value
+    check(answer, "InferAnswer")
+    for text in answer["outputs"][0]["data"]:
+        check(json.loads(text), "Result")
+    for wrong in ({"inputs": [tensor(BAD)]}, {"inputs": []}, {**asked, "parameters": {"nothing": 1}}):
+        refused = infer(open_core(model), wrong)
+        assert refused.status in (400, 422)
+        check(refused.value, "InferRefusal")
 
 
 @pytest.mark.slow
@@ -66,7 +79,7 @@ def test_the_server_keeps_to_it_whatever_is_sent(server: RealServer):
             )
 
         ask()
-    assert sum(seen.values()) >= 300 and seen.keys() - {200, 400, 413, 415, 422, 500} == set(), seen
+    assert sum(seen.values()) >= 600 and seen.keys() - {200, 400, 413, 415, 422, 500} == set(), seen
     assert server.workers("detector")[0]["pid"] == worker
     assert server.predict("detector", PNG).status == 200
     assert Path(server.folder).is_dir()

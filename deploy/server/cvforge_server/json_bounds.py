@@ -5,7 +5,7 @@ from __future__ import annotations
 from cvforge_server.errors import Code, RequestError
 
 MOST_OUTSIDE = 1_000_000
-"""Bytes outside of strings: brackets, commas, numbers, spaces. Parsed they take 40 MB at most."""
+"""Bytes outside of strings: brackets, commas, numbers, spaces. Parsed they took up to 40 MB."""
 MOST_QUOTES = 250_000
 """Twice the strings."""
 QUOTE, BACKSLASH = b'"', b"\\"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from cvforge_server.errors import STATUS, Code
+from cvforge_server.kserve import BINARY_OUTPUT, BYTES, ERROR, MOST_DIMENSIONS, RESULTS
 from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, OPTIONS_HEADER, TRUE
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
@@ -29,25 +30,40 @@ def openapi_document(*, model: str | None = None) -> dict[str, Any]:
     Args:
         model: name under which it is served; None leaves it a parameter.
     """
-    path = f"/predictions/{model or '{model}'}"
-    operation: dict[str, Any] = {
-        "operationId": "predict",
-        "summary": "What the model says about one or more images",
-        "parameters": [_options_header(), *([] if model else [_model_parameter()])],
-        "requestBody": {"required": True, "content": _request_content()},
-        "responses": {"200": _response("Every image has a status of its own.", _ref("Answer"))}
-        | {
-            str(status): _response(text, {"anyOf": [_ref("Answer"), _ref("Refusal"), _ref("Torchserve")]})
-            for status, text in MEANINGS.items()
-        },
-    }
+    name = model or "{model}"
+    predict = _operation(
+        "predict",
+        "What the model says about one or more images",
+        content=_request_content(),
+        answer="Answer",
+        model=model,
+    )
+    infer = _operation(
+        "infer",
+        "The same by the open inference protocol (KServe v2); its binary tensor extension is understood, too",
+        content={"application/json": {"schema": _ref("InferRequest")}},
+        answer="InferAnswer",
+        model=model,
+    )
     return {
         "openapi": "3.1.0",
         "info": {"title": "CVForge", "version": "1", "description": "Predictions of a bundle behind TorchServe."},
         "servers": [{"url": "http://127.0.0.1:8080"}],
         "security": [{"token": []}],
-        "paths": {path: {"post": operation}},
+        "paths": {f"/predictions/{name}": {"post": predict}, f"/v2/models/{name}/infer": {"post": infer}},
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}, "schemas": _schemas()},
+    }
+
+
+def _operation(name: str, summary: str, *, content: dict[str, Any], answer: str, model: str | None) -> dict[str, Any]:
+    refusals = {"anyOf": [_ref(kind) for kind in ("Answer", "Refusal", "InferRefusal", "Torchserve")]}
+    return {
+        "operationId": name,
+        "summary": summary,
+        "parameters": [_options_header(), *([] if model else [_model_parameter()])],
+        "requestBody": {"required": True, "content": content},
+        "responses": {"200": _response("Every image has a status of its own.", _ref(answer))}
+        | {str(status): _response(text, refusals) for status, text in MEANINGS.items()},
     }
 
 
@@ -90,28 +106,18 @@ def _schemas() -> dict[str, Any]:
     text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
     fraction = {"type": "number", "minimum": 0, "maximum": 1}
     mask = {"description": "In the form that was asked for with `masks`."}
-    switch = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*TRUE, *FALSE]}]}
     error = _object(("code", "message"), code={"type": "string", "enum": [code.value for code in Code]}, message=text)
     scored = {"label": text, "class_id": whole, "score": fraction}
     corners = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
     image = _object(("data",), name=text, data={"type": "string", "contentEncoding": "base64"})
     image["additionalProperties"] = False
-    options = {
-        "type": "object",
-        "additionalProperties": False,
-        "properties": {
-            "score_threshold": fraction,
-            "classes": {"type": "array", "items": text, "minItems": 1},
-            "masks": {"type": "string", "enum": list(MASK_FORMS)},
-            "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP},
-            "annotated": switch,
-        },
-    }
+    options = {"type": "object", "additionalProperties": False, "properties": _options()}
     request = _object(
         ("images",), images={"type": "array", "items": {"anyOf": [image, text]}, "minItems": 1}, options=options
     )
     request["additionalProperties"] = False
     return {
+        **_infer_schemas(),
         "JsonRequest": request,
         "Model": _object(
             ("name", "version", "task", "fingerprint"),
@@ -147,4 +153,58 @@ def _schemas() -> dict[str, Any]:
         ),
         "Refusal": _object(("request_id", "model", "error"), request_id=text, model=_ref("Model"), error=_ref("Error")),
         "Torchserve": _object(("code", "type", "message"), code=whole, type=text, message=text),
+    }
+
+
+def _options() -> dict[str, Any]:
+    switch = {"anyOf": [{"type": "boolean"}, {"type": "string", "enum": [*TRUE, *FALSE]}]}
+    return {
+        "score_threshold": {"type": "number", "minimum": 0, "maximum": 1},
+        "classes": {"type": "array", "items": {"type": "string"}, "minItems": 1},
+        "masks": {"type": "string", "enum": list(MASK_FORMS)},
+        "top": {"type": "integer", "minimum": 1, "maximum": MOST_TOP},
+        "annotated": switch,
+    }
+
+
+def _infer_schemas() -> dict[str, Any]:
+    """Of the open inference protocol. Source: github.com/kserve/open-inference-protocol."""
+    text, size = {"type": "string"}, {"type": "integer", "minimum": 0}
+    images = {"type": "array", "items": {**text, "contentEncoding": "base64"}}
+    shape = {"type": "array", "items": size, "minItems": 1, "maxItems": MOST_DIMENSIONS}
+    tensor = _object(
+        ("name", "shape", "datatype", "data"), name=text, shape=shape, datatype={"const": BYTES}, data=images
+    )
+    wanted = _object(("name",), name={"const": RESULTS})
+    request = _object(
+        ("inputs",),
+        id=text,
+        parameters={
+            "type": "object",
+            "additionalProperties": False,
+            "properties": {**_options(), BINARY_OUTPUT: {"const": False}},
+        },
+        inputs={"type": "array", "items": tensor, "minItems": 1},
+        outputs={"type": "array", "items": wanted, "maxItems": 1},
+    )
+    for closed in (tensor, wanted, request):
+        closed["additionalProperties"] = False
+    results = {
+        "type": "array",
+        "items": {**text, "contentMediaType": "application/json", "contentSchema": _ref("Result")},
+    }
+    output = _object(
+        ("name", "shape", "datatype", "data"),
+        name={"enum": [RESULTS, ERROR]},
+        shape={**shape, "maxItems": 1},
+        datatype={"const": BYTES},
+        data=results,
+    )
+    told = {"type": "object", "additionalProperties": {"type": ["string", "number", "boolean"]}}
+    answer = {"model_name": text, "model_version": text, "id": text, "parameters": told}
+    answer["outputs"] = {"type": "array", "items": output, "minItems": 1, "maxItems": 1}
+    return {
+        "InferRequest": request,
+        "InferAnswer": _object(tuple(answer), **answer),
+        "InferRefusal": _object((*answer, "error"), **answer, error=text),
     }
