@@ -20,7 +20,7 @@ install: $(STAMP)  ## the environment in .venv, with the pinned, tested packages
 $(VENV)/.installed-%: setup.py pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(0 if (3, 10) <= sys.version_info[:2] < (3, 14) else f"Python 3.10 to 3.13 is needed, found {sys.version.split()[0]}; choose one: make PYTHON=python3.11 ...")'
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "Installing the pinned packages into $(VENV) (about 5 GB; minutes, depending on the network)"
+	@echo "Installing the pinned packages into $(VENV) (about 7 GB; minutes, depending on the network)"
 	@$(BIN)/python -m pip install -q "uv==$(UV_VERSION)" && \
 	 $(BIN)/uv pip install --python $(BIN)/python -c constraints.txt -e ".[$*]" || \
 	 $(BIN)/python -m pip install -c constraints.txt -e ".[$*]"

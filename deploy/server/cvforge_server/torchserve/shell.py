@@ -23,6 +23,7 @@ from cvforge_server.request import Part
 from cvforge_server.torchserve.meters import Meters
 from cvforge_server.torchserve.model_config import ModelConfig
 from cvforge_server.torchserve.server_logs import REFUSAL
+from cvforge_server.torchserve.worker_gpu import choose_gpu
 
 _log = logging.getLogger("cvforge_server")
 BUNDLE_FOLDER = "bundle"
@@ -51,6 +52,7 @@ class TorchServeShell:
         """
         folder = Path(context.system_properties["model_dir"])
         config = ModelConfig.read(context.model_yaml_config)
+        choose_gpu(context.system_properties.get("gpu_id"), os.environ)
         cv2.setNumThreads(1)  # one core a worker: more workers, not more threads
         try:
             self._core = Core.from_bundle(
