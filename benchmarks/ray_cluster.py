@@ -155,6 +155,17 @@ class RayCluster:
         found = sorted((self._folder / "session_latest" / "logs" / "serve").glob("*.log"))
         return "".join(path.read_text(errors="replace") for path in found)
 
+    def metrics(self) -> str:
+        """What Prometheus would read from all nodes."""
+        listed = json.loads((self._folder / "prom_metrics_service_discovery.json").read_text())
+        texts = []
+        for target in listed[0]["targets"]:
+            connection = http.client.HTTPConnection(target, timeout=START_S)
+            connection.request("GET", "/metrics")
+            texts.append(connection.getresponse().read().decode())
+            connection.close()
+        return "".join(texts)
+
     def _request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
         connection = http.client.HTTPConnection(LOOPBACK, self.dashboard_port, timeout=START_S)
         try:

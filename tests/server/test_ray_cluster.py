@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import re
 import signal
 from collections.abc import Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
@@ -97,6 +98,23 @@ def test_a_body_of_unknown_length_is_refused_where_it_becomes_too_large(deployed
     status, value, headers = deployed.ask(CLASSIFIER, chunks, headers={**PNG, "Transfer-Encoding": "chunked"})
     assert (status, value["error"]["code"], headers["content-type"]) == (413, "too_large", "application/json")
     assert deployed.ask(CLASSIFIER, RED)[0] == 200
+
+
+def test_prometheus_finds_the_figures_of_answers(deployed: Deployed) -> None:
+    assert deployed.ask(deployed.detector.path, b"no image")[0] == 415
+    wanted = {
+        'ray_cvforge_replies_total.*model="tiny".*status="415"',
+        'ray_cvforge_stage_seconds_count.*model="tiny".*stage="network"',
+        'ray_cvforge_objects_total.*application="det_bccd".*model="tiny"',
+        'ray_cvforge_update_refused.*model="tiny".* 0.0',
+    }
+    name = deployed.detector.look()["model"]["name"]
+
+    def all_there() -> bool:
+        text = deployed.cluster.metrics()
+        return all(re.search(pattern.replace("tiny", name), text) for pattern in wanted)
+
+    deployed.cluster.wait(all_there, "the figures")
 
 
 def test_an_update_under_load_fails_no_request_and_changes_the_answers(deployed: Deployed) -> None:
