@@ -94,6 +94,7 @@ class Predictions:
         """
         core = self._loaded()
         await asyncio.get_running_loop().run_in_executor(self._network, core.warm_up)
+        self._note_update(refused=self._update_refused)  # Ray forgets a gauge that nobody sets
 
     async def __call__(self, request: Request) -> Response:
         """Answer one request of HTTP; `GET .../ready` says which model answers."""
