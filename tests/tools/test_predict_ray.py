@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import importlib.util
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 
-from conftest import load_tool
+from conftest import REPOSITORY, load_tool
 from cvforge.cli import run_command
 from cvforge_edge.errors import UsageError
 from cvforge_server.bulk import cluster
@@ -137,3 +140,21 @@ def test_as_many_workers_as_a_cluster_has_place_for(
 ) -> None:
     monkeypatch.setattr(cluster, "resources", lambda: {"CPU": 16.0, "GPU": 2.0})
     assert cluster.workers_of_cluster(threads, backend=backend) == workers
+
+
+def test_neither_the_trainer_nor_its_packages_are_needed(here: Path) -> None:
+    run_here(job_for(here / "bundle", here / "photos", here / "out"))
+    without = "import sys, runpy; sys.modules.update(dict.fromkeys(sys.argv.pop(1).split(','))); "
+    script = (
+        f"sys.argv = sys.argv[1:]; runpy.run_path({str(REPOSITORY / 'tools' / 'predict.py')!r}, run_name='__main__')"
+    )
+    trainer = "torch,torchvision,pytorch_lightning,omegaconf,hydra,rich,albumentations,cvforge.config,cvforge.tasks"
+    code = [str(REPOSITORY), *(str(REPOSITORY / "deploy" / name) for name in ("edge", "server"))]
+    found = subprocess.run(
+        [sys.executable, "-c", without + script, trainer, "predict.py", *BULK, "--output", "out"],
+        env={**os.environ, "PYTHONPATH": os.pathsep.join(code)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stderr
+    assert found.stdout.startswith("3 images: 3 predicted, 0 with errors")

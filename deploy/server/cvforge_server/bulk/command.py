@@ -18,7 +18,7 @@ from cvforge_edge.records import dataclass
 from cvforge_edge.trust import read_trust
 from cvforge_edge.types import Task
 from cvforge_server.bulk.cluster import free_cores, require_ray, running_ray, workers_of_cluster
-from cvforge_server.bulk.folder import Plan, locked_folder, plan_parts
+from cvforge_server.bulk.folder import Plan, locked_folder, plan_parts, remove_drafts
 from cvforge_server.bulk.job import BulkJob
 from cvforge_server.bulk.listing import absolute_source
 from cvforge_server.bulk.part_name import PARTS
@@ -90,7 +90,9 @@ def predict_in_bulk(request: BulkRequest) -> int:
         processors = local_workers * job.threads
         with running_ray(request.ray_address, processors=processors), _interrupted_by_sigterm():
             workers = request.workers or workers_of_cluster(job.threads, backend=job.settings.backend)
-            return _work(request.output, plan, make_parts(job, plan.pending, workers=workers))
+            code = _work(request.output, plan, make_parts(job, plan.pending, workers=workers))
+        remove_drafts(job)
+        return code
 
 
 def _job(request: BulkRequest) -> BulkJob:

@@ -94,8 +94,7 @@ def plan_parts(job: BulkJob, *, workers: int, part_images: int | None = None) ->
 
     folder, look = Path(job.output), _Look(job)
     try:
-        for left in (*job.lists.glob(f".*{DRAFT_SUFFIX}"), *job.parts.glob(f".*{DRAFT_SUFFIX}")):
-            remove(left)
+        remove_drafts(job)
         files = sorted(entry.name for entry in job.lists.iterdir())
         numbers = [number for number in map(list_number, files) if number is not None]
         seen = Seen()
@@ -110,6 +109,12 @@ def plan_parts(job: BulkJob, *, workers: int, part_images: int | None = None) ->
     except (OSError, pa.ArrowException) as error:
         raise _unusable(folder, error) from None
     return Plan(tuple(look.pending), look.pending_images, dict(look.done), new_images)
+
+
+def remove_drafts(job: BulkJob) -> None:
+    """Remove what killed processes left beside their parts and lists; no worker of ours may be at work."""
+    for left in (*job.lists.glob(f".*{DRAFT_SUFFIX}"), *job.parts.glob(f".*{DRAFT_SUFFIX}")):
+        remove(left)
 
 
 class _Look:
