@@ -142,8 +142,12 @@ def stop_server(server: RealServer) -> None:
     state = server.state
     stopped = serve("stop", cwd=server.folder)
     assert stopped.returncode == 0, stopped.stderr
-    left = [pid for pid in _pids() if _group(pid) == state["pid"]]
-    assert left == [] and not Path(state["temporary"]).exists()
+    assert left_of(state["pid"]) == [] and not Path(state["temporary"]).exists()
+
+
+def left_of(leader: int) -> list[int]:
+    """Processes of a group that have not ended."""
+    return [pid for pid in _pids() if _group(pid) == leader]
 
 
 def _pids() -> list[int]:
