@@ -1,7 +1,8 @@
-"""The tiny classifier in the form for one image and in the form for any number of them."""
+"""Bundles for servers: the tiny classifier in the form for any number of images, and reference statistics."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -10,7 +11,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from cvforge_edge.bundle import describe_model
-from cvforge_edge.manifest import write_manifest
+from cvforge_edge.manifest import read_manifest, write_manifest
+from cvforge_edge.predictor import Predictor
+from cvforge_edge.stats.statistics import Statistics
 from edge.conftest import tiny_manifest
 
 
@@ -43,3 +46,14 @@ def _classifier(axis: int | str) -> onnx.ModelProto:
         [numpy_helper.from_array(array, name) for name, array in constants.items()],
     )
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=8)
+
+
+def add_reference(folder: Path, images_bgr: Sequence[np.ndarray]) -> Path:
+    """Give a bundle the reference statistics of these pictures and what its model says about them."""
+    manifest = read_manifest(folder)
+    reference = Statistics(manifest.task, manifest.labels)
+    with Predictor.from_bundle(folder, backend="onnxruntime") as predictor:
+        for image in images_bgr:
+            reference.add(image, predictor.predict(image))
+    write_manifest(replace(manifest, reference_statistics=reference.to_value()), folder)
+    return folder

@@ -1,18 +1,39 @@
-"""Cores and a real server with the tiny networks."""
+"""Cores with the tiny networks and what they log, and one real server."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import io
+import json
+import logging
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cvforge_server.core import Core
-from edge.conftest import build_bundle
+from cvforge_server.request_log import LOGGERS, write_json_lines
+from edge.conftest import build_bundle, two_squares
 from server.asking import CoreMaker
-from server.bundles import build_batch_bundle
+from server.bundles import add_reference, build_batch_bundle
 from server.real_server import RealServer, start_server, stop_server
+
+JsonLines = Callable[[], list[dict[str, Any]]]
+
+
+@pytest.fixture
+def json_lines() -> Iterator[JsonLines]:
+    """What has been logged since the test began, as the lines of a worker: `json_lines()`."""
+    stream = io.StringIO()
+    kept = {name: (logging.getLogger(name).level, logging.getLogger(name).propagate) for name in LOGGERS}
+    handler = write_json_lines(stream)
+    yield lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    for name, (level, propagate) in kept.items():
+        logger = logging.getLogger(name)
+        logger.removeHandler(handler)
+        logger.setLevel(level)
+        logger.propagate = propagate
 
 
 @pytest.fixture
@@ -36,11 +57,18 @@ def open_core(tmp_path: Path) -> Iterator[CoreMaker]:
 
 @pytest.fixture(scope="session")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealServer]:
-    """One real TorchServe for all tests, with `detector` and `segmenter`."""
+    """A real TorchServe with the tiny detector, which has reference statistics, and the tiny segmenter, which has none."""
     folder = tmp_path_factory.mktemp("serve")
     bundles = {
         name: build_bundle(folder / name, name, formats=("onnx",), golden=True) for name in ("detector", "segmenter")
     }
-    started = start_server(folder, bundles, start=("--open-inference",))
+    add_reference(bundles["detector"], _bright_pictures(40))
+    started = start_server(folder, bundles, options=("--drift-every", 1), start=("--open-inference",))
     yield started
     stop_server(started)
+
+
+def _bright_pictures(number: int) -> list[np.ndarray]:
+    """The two squares in light of many kinds."""
+    rng = np.random.default_rng(0)
+    return [np.clip(two_squares() + rng.normal(120, 25), 0, 255).astype(np.uint8) for _ in range(number)]

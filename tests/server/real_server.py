@@ -9,7 +9,8 @@ import shutil
 import socket
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,7 @@ class Answer:
     status: int
     body: bytes
     content_type: str
+    headers: Mapping[str, str]
 
     @property
     def value(self) -> Any:
@@ -90,7 +92,8 @@ class RealServer:
             token = self.token("management" if offset == 2 else "inference")
             connection.request(method, path, body, {"Authorization": f"Bearer {token}", **(headers or {})})
             response = connection.getresponse()
-            return Answer(response.status, response.read(), response.getheader("content-type") or "")
+            headers = {name.lower(): value for name, value in response.getheaders()}
+            return Answer(response.status, response.read(), headers.get("content-type", ""), headers)
         finally:
             connection.close()
 
@@ -103,6 +106,22 @@ class RealServer:
         """As the management interface tells them."""
         found: list[dict[str, Any]] = self.ask(f"/models/{model}", method="GET", offset=2).value[0]["workers"]
         return found
+
+
+def lines_of(server: RealServer, **wanted: object) -> list[dict[str, Any]]:
+    """What the workers have logged, so far as it has these values; every line is JSON."""
+    text = (server.folder / "serving" / "server" / "logs" / "cvforge.jsonl").read_text("ascii")
+    lines = [json.loads(line) for line in text.splitlines(keepends=True) if line.endswith("\n")]
+    return [line for line in lines if wanted.items() <= line.items()]
+
+
+def wait_for(condition: Callable[[], Any]) -> Any:
+    """What a condition says as soon as it is true."""
+    until_s = time.monotonic() + 120
+    while not (found := condition()):
+        assert time.monotonic() < until_s, "waited in vain"
+        time.sleep(0.2)
+    return found
 
 
 def start_server(
@@ -123,8 +142,12 @@ def stop_server(server: RealServer) -> None:
     state = server.state
     stopped = serve("stop", cwd=server.folder)
     assert stopped.returncode == 0, stopped.stderr
-    left = [pid for pid in _pids() if _group(pid) == state["pid"]]
-    assert left == [] and not Path(state["temporary"]).exists()
+    assert left_of(state["pid"]) == [] and not Path(state["temporary"]).exists()
+
+
+def left_of(leader: int) -> list[int]:
+    """Processes of a group that have not ended."""
+    return [pid for pid in _pids() if _group(pid) == leader]
 
 
 def _pids() -> list[int]:

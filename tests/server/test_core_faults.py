@@ -177,9 +177,9 @@ def test_no_picture_is_kept_while_the_network_works(open_core: CoreMaker, monkey
     sizes: list[int] = []
     real = core_module.forward
 
-    def forward(predictor: Predictor, inputs_u8: Sequence[np.ndarray], *, largest: int) -> Any:
+    def forward(predictor: Predictor, inputs_u8: Sequence[np.ndarray], **options: Any) -> Any:
         sizes.extend(one.nbytes if one.base is None else one.base.nbytes for one in inputs_u8)
-        return real(predictor, inputs_u8, largest=largest)
+        return real(predictor, inputs_u8, **options)
 
     monkeypatch.setattr(core_module, "forward", forward)
     large = png_of(np.zeros((2000, 3000, 3), np.uint8))

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import base64
 import json
-import time
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -18,19 +16,11 @@ from cvforge_edge.bundle import open_bundle
 from cvforge_server.client import Client, ClientError
 from edge.conftest import build_bundle, two_squares
 from edge.test_run_camera import run_camera
-from server.real_server import MISSING, free_port, serve
+from server.real_server import MISSING, free_port, lines_of, serve, wait_for
 
 pytestmark = [pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 PNG = cv2.imencode(".png", two_squares())[1].tobytes()
 BOUNDARY = "boundary"
-
-
-def wait_until(true: Callable[[], bool]) -> None:
-    for _ in range(600):
-        if true():
-            return
-        time.sleep(0.05)
-    raise AssertionError("not in half a minute")
 
 
 def form(**fields: bytes | str) -> tuple[bytes, str]:
@@ -193,21 +183,23 @@ def test_files_of_the_server_are_for_its_user_only(server):
     folder = server.folder / "serving" / "server"
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "key_file.json").stat().st_mode & 0o077 == 0
+    server.predict("detector", *form(private=PNG, classes="secret"))
     logs = b"".join(path.read_bytes() for path in (folder / "logs").iterdir())
-    assert server.token().encode() not in logs and server.token("management").encode() not in logs
+    for secret in (server.token(), server.token("management"), "private", "secret"):
+        assert secret.encode() not in logs
 
 
 def test_requests_are_noted_in_two_files_and_in_no_other(server):
     logs = server.folder / "serving" / "server" / "logs"
-    quiet = [logs / name for name in ("server.log", "ts_log.log")]
+    quiet = [logs / name for name in ("server.log", "ts_log.log", "model_log.log")]
     server.predict("detector", PNG)  # so that whatever a first request makes it say is said
     before = [path.read_bytes() for path in quiet]
     ids = [server.predict("detector", PNG).value["request_id"] for _ in range(20)]
     assert [path.read_bytes() for path in quiet] == before
     assert b"Model server started." in before[0] and b"Inference API bind to" in before[1]
-    wait_until(lambda: all(request_id in (logs / "model_log.log").read_text() for request_id in ids))
+    wait_for(lambda: all(lines_of(server, request_id=request_id) for request_id in ids))
     assert (logs / "access_log.log").read_text().count('"POST /predictions/detector HTTP/1.1" 200') >= 21
-    assert {path.name for path in logs.iterdir()} == {"server.log", "ts_log.log", "model_log.log", "access_log.log"}
+    assert {path.name for path in logs.iterdir()} == {*(path.name for path in quiet), "access_log.log", "cvforge.jsonl"}
 
 
 def test_status_tells_models_and_a_second_start_is_refused(server):

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,14 @@ from cvforge_edge.manifest import Manifest
 from cvforge_edge.postprocess import Outputs
 from cvforge_edge.predictor import Predictor
 from cvforge_edge.records import dataclass
+from cvforge_server.drift import Drift
 from cvforge_server.errors import PHRASE, RequestError
 from cvforge_server.forward import forward
 from cvforge_server.images import Limits
 from cvforge_server.item import OK, Item, unexpected
 from cvforge_server.kserve import LENGTH_HEADER, Envelope, in_form
 from cvforge_server.request import ImageRequest, Part, read_request
+from cvforge_server.request_log import about
 
 if TYPE_CHECKING:
     from cvforge_edge.trust import TrustStore
@@ -41,6 +44,8 @@ class Reply:
             it was part of, `finish` until the answer stood.
         objects: in all of its images.
         tail: binary tensors, which follow the JSON where the client asked for that.
+        images: in the request.
+        codes: of each image `ok`, or why it was not answered; of a request that was refused, of that alone.
     """
 
     status: int
@@ -48,6 +53,8 @@ class Reply:
     times_ms: dict[str, float]
     objects: int = 0
     tail: bytes = b""
+    images: int = 0
+    codes: tuple[str, ...] = ()
 
     @property
     def phrase(self) -> str:
@@ -82,13 +89,24 @@ class Core:
         fingerprint: SHA-256 of the bundle's manifest, which stands for everything in it.
         limits: what is taken on.
         largest_batch: images that go through the network in one call; 1 where the model is not of the batch form.
+        drift: compares what is asked with the reference of the bundle; None where nobody does.
 
     Attributes:
         model: what every answer says about it: `name`, `version`, `task`, `fingerprint`.
+        drift: as given; its `judge_if_due` has figures now and then.
     """
 
-    def __init__(self, predictor: Predictor, *, fingerprint: str, limits: Limits, largest_batch: int = 1) -> None:
+    def __init__(
+        self,
+        predictor: Predictor,
+        *,
+        fingerprint: str,
+        limits: Limits,
+        largest_batch: int = 1,
+        drift: Drift | None = None,
+    ) -> None:
         self._predictor, self._limits, self._largest_batch = predictor, limits, largest_batch
+        self.drift = drift
         self._manifest = manifest = predictor.manifest
         self.model: dict[str, Any] = {
             "name": manifest.name,
@@ -108,6 +126,7 @@ class Core:
         trust: TrustStore | None = None,
         limits: Limits | None = None,
         largest_batch: int = 1,
+        drift_every_s: float = 0,
     ) -> Core:
         """Check a bundle, load one of its models and run it once.
 
@@ -119,16 +138,19 @@ class Core:
             trust: as in `Predictor.from_bundle`.
             limits: what is taken on; None for the usual.
             largest_batch: above 1 the batch form of the model is taken, which the bundle must have.
+            drift_every_s: so often what was asked is compared with the reference of the bundle; 0 for never.
 
         Raises:
             EdgeError: the bundle is damaged or not trusted, has no such model, or the model fails.
         """
         bundle = open_bundle(folder, trust=trust)
+        drift = Drift.of_bundle(bundle, judge_every_s=drift_every_s)
         predictor = Predictor.of_bundle(
             bundle, backend=backend, precision=precision, threads=threads, batch=largest_batch > 1
         )
         limits = limits or Limits()
-        core = cls(predictor, fingerprint=bundle.manifest_sha256, limits=limits, largest_batch=largest_batch)
+        fingerprint = bundle.manifest_sha256
+        core = cls(predictor, fingerprint=fingerprint, limits=limits, largest_batch=largest_batch, drift=drift)
         try:
             core.warm_up()
         except BaseException:
@@ -157,7 +179,9 @@ class Core:
             request_id: as the answer names it.
         """
         answer = {"request_id": request_id, "model": self.model, "error": problem.to_value()}
-        return _reply(problem.status, answer, envelope=problem.envelope, times_ms={})
+        return replace(
+            _reply(problem.status, answer, envelope=problem.envelope, times_ms={}), codes=(problem.code.value,)
+        )
 
     def answer(self, requests: Sequence[Sequence[Part]], *, ids: Sequence[str]) -> list[Reply]:
         """One reply for each request, in their order; none fails because of another.
@@ -168,18 +192,22 @@ class Core:
         """
         visits = [_Visit(parts, request_id) for parts, request_id in zip(requests, ids, strict=True)]
         for visit in visits:
-            visit.open(self._manifest, self._limits)
+            with about(visit.request_id):
+                visit.open(self._manifest, self._limits, drift=self.drift)
         started_s = time.monotonic()
         inputs_u8 = {item: item.input_u8 for visit in visits for item in visit.items if item.input_u8 is not None}
-        found = forward(self._predictor, [*inputs_u8.values()], largest=self._largest_batch)
+        owners = [visit.request_id for visit in visits for item in visit.items if item in inputs_u8]
+        found = forward(self._predictor, [*inputs_u8.values()], largest=self._largest_batch, request_ids=owners)
         outputs = dict(zip(inputs_u8, found, strict=True))
         network_ms = _ms_since(started_s)
-        return [
-            self.refusal(visit.problem, request_id=visit.request_id)
-            if visit.problem is not None
-            else visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms)
-            for visit in visits
-        ]
+        replies = []
+        for visit in visits:
+            if visit.problem is not None:
+                replies.append(self.refusal(visit.problem, request_id=visit.request_id))
+                continue
+            with about(visit.request_id):
+                replies.append(visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms))
+        return replies
 
 
 class _Visit:
@@ -193,7 +221,7 @@ class _Visit:
         self._decode_ms = 0.0
         self.items: list[Item] = []
 
-    def open(self, manifest: Manifest, limits: Limits) -> None:
+    def open(self, manifest: Manifest, limits: Limits, *, drift: Drift | None) -> None:
         started_s = time.monotonic()
         try:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
@@ -205,7 +233,7 @@ class _Visit:
             self.problem.envelope = self._envelope
             return
         self._envelope = self._request.envelope
-        self.items = [Item(upload) for upload in self._request.uploads]
+        self.items = [Item(upload, drift) for upload in self._request.uploads]
         for item in self.items:
             item.open(manifest.preprocess, limits)
         self._decode_ms = _ms_since(started_s)
@@ -229,8 +257,11 @@ class _Visit:
         statuses = [result["status"] for result in results]
         status = OK if OK in statuses else max(statuses)
         answer = {"request_id": self.request_id, "model": model, "results": results, "times_ms": rounded}
-        return _reply(
-            status, answer, envelope=self._envelope, times_ms=times_ms, objects=sum(item.objects for item in self.items)
+        objects = sum(item.objects for item in self.items)
+        return replace(
+            _reply(status, answer, envelope=self._envelope, times_ms=times_ms, objects=objects),
+            images=len(self.items),
+            codes=tuple("ok" if item.problem is None else item.problem.code.value for item in self.items),
         )
 
 

@@ -12,6 +12,7 @@ from cvforge_edge.postprocess import Outputs, PostprocessSpec, postprocess
 from cvforge_edge.preprocess import PreprocessSpec
 from cvforge_edge.types import Detections
 from cvforge_server.answer import result_fields
+from cvforge_server.drift import Drift
 from cvforge_server.errors import Code, RequestError
 from cvforge_server.images import Limits, Upload, decode_upload
 from cvforge_server.options import RequestOptions
@@ -29,6 +30,7 @@ class Item:
 
     Args:
         upload: as the client sent it.
+        drift: is shown some of the images; None where nobody compares them.
 
     Attributes:
         problem: why it cannot be answered; None so far.
@@ -36,8 +38,9 @@ class Item:
         objects: that were found.
     """
 
-    def __init__(self, upload: Upload) -> None:
-        self._upload = upload
+    def __init__(self, upload: Upload, drift: Drift | None = None) -> None:
+        self._upload, self._drift = upload, drift
+        self._sample: npt.NDArray[np.uint8] | None = None
         self.problem: RequestError | None = None
         self.input_u8: npt.NDArray[np.uint8] | None = None
         self.objects = 0
@@ -50,6 +53,7 @@ class Item:
             self.input_u8, self._geometry = preprocess.apply(image_bgr)
             self._size_hw = image_bgr.shape[:2]
             self._limits = limits
+            self._sample = None if self._drift is None else self._drift.sample(image_bgr)
         except RequestError as problem:
             self.problem = problem
         except Exception:  # an image that we have no idea of must not fail its neighbours
@@ -94,6 +98,8 @@ class Item:
         height, width = self._size_hw
         fields = result_fields(prediction, labels=labels, options=options, picture_of=self._picture)
         self.objects = len(fields.get("detections", ())) if isinstance(prediction, Detections) else 1
+        if self._drift is not None and self._sample is not None:
+            self._drift.add(self._sample, outputs, geometry=self._geometry, spec=spec, prediction=prediction)
         return {"image": self._upload.name, "status": OK, "width": width, "height": height, **fields}
 
     def _picture(self) -> npt.NDArray[np.uint8]:

@@ -20,6 +20,7 @@ from cvforge_edge.types import Task
 
 RULE = "drift"
 BEGAN, ENDED = "drift_began", "drift_ended"
+JUDGE_EVERY_S = 60.0
 DEBOUNCE = 3
 """A drift begins, and ends, when so many judgements in a row say so; there is one a minute."""
 

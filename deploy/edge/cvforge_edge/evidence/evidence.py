@@ -11,17 +11,16 @@ from cvforge_edge.bundle import Bundle
 from cvforge_edge.errors import EdgeError
 from cvforge_edge.events import EVENT_LEVEL, Event
 from cvforge_edge.evidence.collector import Collector
-from cvforge_edge.evidence.drift import DriftWatch
+from cvforge_edge.evidence.drift import JUDGE_EVERY_S, DriftWatch
 from cvforge_edge.evidence.keeper import Keeper
 from cvforge_edge.evidence.position import LEVELS, OK
+from cvforge_edge.evidence.reference import read_reference
 from cvforge_edge.evidence.report import restore_state, write_report, write_state
 from cvforge_edge.evidence.seen import Seen
 from cvforge_edge.evidence.settings import MB, EvidenceSettings
 from cvforge_edge.evidence.windows import HOUR
-from cvforge_edge.stats.statistics import Statistics
 from cvforge_edge.status import Gauge
 
-JUDGE_EVERY_S = 60.0
 COMPLAIN_EVERY_S = 600.0
 
 logger = logging.getLogger(__name__)
@@ -56,7 +55,7 @@ class Evidence:
     ) -> None:
         manifest = bundle.manifest
         self._bundle, self._clock, self._unix_time_s, self._path = bundle, clock, unix_time_s, settings.folder
-        self._drift = DriftWatch(manifest.task, manifest.labels, reference=_reference(bundle), names=names)
+        self._drift = DriftWatch(manifest.task, manifest.labels, reference=read_reference(bundle), names=names)
         self._keeper = Keeper(settings, bundle, unix_time_s=unix_time_s, free_bytes=free_bytes)
         self._collector = Collector(
             drift=self._drift,
@@ -152,15 +151,3 @@ class Evidence:
         if now_s - self._complained_s >= COMPLAIN_EVERY_S:
             self._complained_s = now_s
             logger.warning("evidence: %s", error)
-
-
-def _reference(bundle: Bundle) -> Statistics | None:
-    """The reference statistics of a bundle; None where it has none."""
-    manifest = bundle.manifest
-    if not manifest.reference_statistics:
-        return None
-    where = f"{bundle.folder}: reference_statistics"
-    found = Statistics.from_value(
-        manifest.reference_statistics, task=manifest.task, labels=manifest.labels, where=where
-    )
-    return found if found.images else None

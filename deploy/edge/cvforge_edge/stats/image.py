@@ -57,7 +57,7 @@ def measure_image(image_bgr: npt.NDArray[np.uint8]) -> ImageMeasures:
     if len(shape) != 3 or shape[2] != len(CHANNELS) or 0 in shape or image_bgr.dtype != np.uint8:
         found = f"{shape} {getattr(image_bgr, 'dtype', type(image_bgr).__name__)}"
         raise SpecError(f"image: found {found}, expected (height, width, 3) uint8 with at least one pixel")
-    small = _shrunk(image_bgr)
+    small = shrunk(image_bgr)
     grey = cv2.cvtColor(small, cv2.COLOR_BGR2GRAY)
     brightness, contrast = _mean_and_deviation(grey)
     _, edges = _mean_and_deviation(cv2.Laplacian(grey, cv2.CV_16S))
@@ -71,7 +71,8 @@ def measure_image(image_bgr: npt.NDArray[np.uint8]) -> ImageMeasures:
     )
 
 
-def _shrunk(image_bgr: npt.NDArray[np.uint8]) -> Any:
+def shrunk(image_bgr: npt.NDArray[np.uint8]) -> Any:
+    """The picture at which an image, (h, w, 3) uint8, is measured: `measure_image` says the same of both."""
     height, width = image_bgr.shape[:2]
     scale = WORKING_SIDE / max(height, width)
     if scale >= 1:

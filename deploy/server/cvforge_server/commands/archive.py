@@ -9,6 +9,7 @@ from pathlib import Path
 
 from cvforge_edge.backends import BACKENDS
 from cvforge_edge.bundle import open_bundle
+from cvforge_edge.evidence.reference import read_reference
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.predictor import choose_model
 from cvforge_server.commands.options import add_store, count_from, number_from, parser
@@ -42,6 +43,7 @@ def main(argv: Sequence[str]) -> int:
     from cvforge_server.torchserve.archive import build_archive
 
     name = options.name or bundle.manifest.name
+    read_reference(bundle)  # what would end every worker is said here
     made = build_archive(bundle, options.store, name=name, config=config, packed=options.packed)
     sys.stdout.write(f"{made}: {name} version {bundle.manifest.version}, {config.workers} workers\n")
     return 0
@@ -57,6 +59,7 @@ def _config(options: argparse.Namespace) -> ModelConfig:
         batch_delay_ms=options.batch_delay,
         response_timeout_s=options.timeout,
         limits=Limits(options.max_images, options.max_mb, options.max_megapixels),
+        drift_every_s=options.drift_every,
     )
 
 
@@ -93,4 +96,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-mb", type=number_from(0.001, 1000), default=limits.image_mb, metavar="MB", help=mb_help)
     pixels_help = "of one image, as its header says, in millions of pixels (default 50)"
     add("--max-megapixels", type=number_from(0.001, 1000), default=limits.megapixels, metavar="MP", help=pixels_help)
+    drift_help = (
+        "so often a worker compares the pictures of its last hour with the reference in the bundle, for Prometheus; 0 for "
+        f"never (default {usual.drift_every_s:g})"
+    )
+    add("--drift-every", type=number_from(0, 86400), default=usual.drift_every_s, metavar="S", help=drift_help)
     return made

@@ -12,6 +12,7 @@ import sys
 import threading
 from collections.abc import Sequence
 
+from cvforge_edge.errors import UsageError
 from cvforge_server.commands.options import add_server, add_store, count_from, number_from, parser
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.process import Running, log_end, start, stop, wait_ready
@@ -22,7 +23,8 @@ examples:
   serve.py start                               everything in the model store, on ports 8080 to 8084 of loopback
   serve.py start --models det_bccd,cls_clothing --port 9000
   serve.py start --open-inference              with KServe's health addresses and its service by gRPC
-  serve.py start --foreground                  for systemd and containers: ends with SIGTERM
+  serve.py start --foreground                  for systemd: ends with SIGTERM
+  serve.py start --foreground --console        for containers: logs on standard output as well
 """
 POLL_S = 0.5
 
@@ -33,7 +35,7 @@ def main(argv: Sequence[str]) -> int:
     Raises:
         EdgeError: it cannot be started, or is not ready in time; then nothing of it is left.
     """
-    options = _parser().parse_args(argv)
+    options = _options(argv)
     names = [name for name in (options.models or "").split(",") if name]
     config = ServerConfig(
         store=options.store,
@@ -47,6 +49,7 @@ def main(argv: Sequence[str]) -> int:
         queue=options.queue,
         heap_mb=options.heap_mb,
         gpus=options.gpus,
+        console=options.console,
     )
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
@@ -64,6 +67,13 @@ def main(argv: Sequence[str]) -> int:
     if options.foreground:
         _stay(running, over)
     return 0
+
+
+def _options(argv: Sequence[str]) -> argparse.Namespace:
+    options = _parser().parse_args(argv)
+    if options.console and not options.foreground:
+        raise UsageError("--console: belongs to --foreground; without it the logs are in files, see docs/serving.md")
+    return options
 
 
 def _stay(running: Running, over: threading.Event) -> None:
@@ -106,5 +116,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--heap-mb", type=count_from(64, 1_000_000), default=512, metavar="MB", help=heap_help)
     add("--gpus", type=count_from(0, 64), default=0, metavar="N", help="that workers are spread over (default 0)")
     add("--wait", type=number_from(1, 3600), default=120, metavar="S", help="until all workers are ready (default 120)")
+    console_help = (
+        "logs of the server and JSON lines of its workers on standard output, beside their files; for containers"
+    )
+    add("--console", action="store_true", help=console_help)
     add("--foreground", action="store_true", help="stay until SIGTERM or Ctrl-C, and end the server then")
     return made

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 from cvforge_server.commands.options import add_server, parser
 from cvforge_server.errors import ServerError
+from cvforge_server.torchserve.drift_figures import drift_line, read_drift
 from cvforge_server.torchserve.process import Running, token
 
 
@@ -24,9 +25,10 @@ def main(argv: Sequence[str]) -> int:
     if options.token:
         sys.stdout.write(f"{token(running.folder, 'inference')}\n")
         return 0
-    states = running.states()
+    states, drift = running.states(), read_drift(running.ports.metrics)
     for state in states:
-        sys.stdout.write(f"{state.line()}\n")
+        told = f"; {drift_line(drift[state.name])}" if state.name in drift else ""
+        sys.stdout.write(f"{state.line()}{told}\n")
     unready = [state.name for state in states if not state.ready]
     if unready:
         raise ServerError(f"not ready: {', '.join(unready)}; the log is in {options.server / 'logs'}")

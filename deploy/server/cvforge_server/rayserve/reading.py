@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import uuid
 from typing import TYPE_CHECKING
 from urllib.parse import parse_qsl
@@ -13,21 +12,18 @@ from cvforge_server.kserve import LENGTH_HEADER
 from cvforge_server.options import OPTION_NAMES, OPTIONS_HEADER
 from cvforge_server.rayserve.form import FORM_TYPE, read_form
 from cvforge_server.request import Part
+from cvforge_server.request_log import request_id_from
 
 if TYPE_CHECKING:
     from starlette.requests import Request
 
-REQUEST_ID_HEADER = "X-Request-ID"
-REQUEST_ID = re.compile(r"[A-Za-z0-9._:-]{1,128}")
-"""What goes into logs and answers as it came."""
 LENGTH_DIGITS = 19
 """More than any body has bytes."""
 
 
 def request_id(request: Request) -> str:
     """The client's or the proxy's name of a request where it is a sane one, otherwise a new one."""
-    given = request.headers.get(REQUEST_ID_HEADER, "")
-    return given if REQUEST_ID.fullmatch(given) else str(uuid.uuid4())
+    return request_id_from(request.headers) or str(uuid.uuid4())
 
 
 async def read_parts(request: Request, *, most_mb: float, most_images: int) -> list[Part]:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.evidence.drift import JUDGE_EVERY_S
 from cvforge_edge.records import dataclass
 from cvforge_server.images import Limits
 
@@ -26,6 +27,7 @@ class ModelConfig:
         batch_delay_ms: how long a request waits for others.
         response_timeout_s: a worker that needs longer for a batch is ended and started anew.
         limits: what is taken on.
+        drift_every_s: so often a worker compares what it was asked with the reference of the bundle; 0 for never.
     """
 
     workers: int = 1
@@ -36,6 +38,7 @@ class ModelConfig:
     batch_delay_ms: int = 5
     response_timeout_s: int = 30
     limits: Limits = Limits()
+    drift_every_s: float = JUDGE_EVERY_S
 
     def to_value(self) -> dict[str, Any]:
         """What `model-config.yaml` says."""
@@ -52,6 +55,7 @@ class ModelConfig:
                 "threads": self.threads,
                 "largest_batch": self.largest_batch,
                 "limits": dict(vars(self.limits)),
+                "drift_every_s": self.drift_every_s,
             },
         }
 

@@ -21,7 +21,7 @@ from cvforge_edge.records import dataclass
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.management import Management, ModelState
 from cvforge_server.torchserve.server_files import CONFIG_NAME, KEYS_NAME, LOGS, STATE_NAME, Ports, ServerConfig
-from cvforge_server.torchserve.server_logs import LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME, refusal_in
+from cvforge_server.torchserve.server_logs import JSON_NAME, LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME, refusal_in
 
 POLL_S = 0.25
 STOP_S = 10.0
@@ -123,16 +123,16 @@ def start(config: ServerConfig, folder: Path) -> Running:
     try:
         config.write(folder)
         (folder / KEYS_NAME).unlink(missing_ok=True)
-        model_log = folder / LOGS / MODEL_NAME
-        log_bytes = model_log.stat().st_size if model_log.exists() else 0
+        json_log = folder / LOGS / JSON_NAME
+        log_bytes = json_log.stat().st_size if json_log.exists() else 0
         with (folder / LOGS / OUTPUT_NAME).open("wb") as output:
             process = subprocess.Popen(
                 _command(config, folder),
                 cwd=folder,
                 env=_environment(folder, temporary),
                 stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=subprocess.STDOUT,
+                stdout=None if config.console else output,
+                stderr=None if config.console else subprocess.STDOUT,
                 start_new_session=True,
             )
         running = Running(
@@ -171,7 +171,7 @@ def wait_ready(running: Running, *, timeout_s: float, say: Callable[[str], None]
     while time.monotonic() < until_s:
         if not running.alive:
             raise ServerError(f"the server ended while it started\n{log_end(running.folder)}")
-        refusal = refusal_in(running.folder / LOGS / MODEL_NAME, after=running.log_bytes)
+        refusal = refusal_in(running.folder / LOGS / JSON_NAME, after=running.log_bytes)
         if refusal is not None:
             raise ServerError(f"a worker cannot load its model: {refusal}")
         try:

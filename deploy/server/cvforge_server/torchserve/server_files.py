@@ -78,6 +78,7 @@ class ServerConfig:
         queue: requests that may wait for workers of one model; more are refused with 503.
         heap_mb: memory for Java, where requests wait; it ends the server when it does not suffice.
         gpus: that workers are spread over.
+        console: whether logs go to standard output as well, as containers want it.
     """
 
     store: Path
@@ -91,6 +92,7 @@ class ServerConfig:
     queue: int = 100
     heap_mb: int = 512
     gpus: int = 0
+    console: bool = False
 
     def properties(self, folder: Path) -> str:
         """The content of TorchServe's `config.properties`.
@@ -141,7 +143,7 @@ class ServerConfig:
         folder.chmod(0o700)  # the tokens will lie there
         (folder / LOGS).mkdir(exist_ok=True)
         (folder / METRICS_NAME).write_text(json.dumps(_metrics(), indent=2) + "\n", encoding="utf-8")
-        (folder / LOG_CONFIG_NAME).write_text(log_configuration(), encoding="utf-8")
+        (folder / LOG_CONFIG_NAME).write_text(log_configuration(console=self.console), encoding="utf-8")
         (folder / CONFIG_NAME).write_text(self.properties(folder), encoding="utf-8")
 
 

@@ -6,16 +6,22 @@ file here that nobody rotates: 7 kB a request, and more processor time than anyt
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from xml.sax.saxutils import escape, quoteattr
 
+from cvforge_server.request_log import REFUSED
+
 LOG_CONFIG_NAME = "log4j2.xml"
 OUTPUT_NAME, OWN_NAME, MODEL_NAME, ACCESS_NAME = "server.log", "ts_log.log", "model_log.log", "access_log.log"
-REFUSAL = "the model cannot be loaded:"
-"""A worker says it when it gives up for a reason that trying again does not mend."""
+JSON_NAME = "cvforge.jsonl"
+JSON_LINE = r'\{"time": .*'
+"""As `cvforge_server.request_log` writes them, as a pattern of Java."""
+WORKERS_NOISE = "Backend received inference at: .*"
+"""What TorchServe's part of a worker says at each request."""
 LARGEST_MB, KEPT = 50, 5
 FULL = "%d{ISO8601} [%-5p] %t %c - %m%n"
-BARE = "%d{ISO8601} - %m%n"
+BARE, NOTHING_ELSE = "%d{ISO8601} - %m%n", "%m%n"
 EACH_REQUEST = {
     "org.pytorch.serve.wlm.WorkerThread": "(Flushing req|Looping backend response|Backend response time).*",
     "org.pytorch.serve.wlm.WorkerLifeCycle": r"result=.*",
@@ -28,22 +34,32 @@ EACH_REQUEST = {
 """Loggers, and the beginnings of what they say about every request, as patterns of Java."""
 
 
-def log_configuration() -> str:
+def log_configuration(*, console: bool = False) -> str:
     """The content of the file that `--log-config` names, for Log4j 2.
 
-    `access_log.log` has each request, `model_log.log` what the workers say, `ts_log.log` and the output what the server says.
-    Each file is set aside at 50 MB, and five of them are kept.
+    `access_log.log` has each request, `cvforge.jsonl` what our code in the workers says, one JSON object a line,
+    `model_log.log` what else they say, such as the traceback of one that cannot start, `ts_log.log` and the output what the
+    server says. Each file is set aside at 50 MB, and five of them are kept.
+
+    Args:
+        console: whether all that workers say goes to the output as well, as containers want it.
     """
     files = "\n".join(_file(name, layout) for name, layout in FILES.items())
+    json_lines, others = [JSON_NAME, *["console"] * console], [MODEL_NAME, *["output"] * console]
+    workers = [_chosen(name, JSON_LINE, match="ACCEPT", mismatch="DENY") for name in json_lines]
+    workers += [_chosen(name, f"{JSON_LINE}|{WORKERS_NOISE}", match="DENY", mismatch="ACCEPT") for name in others]
+    bare = f'\n    <Console name="console" target="SYSTEM_OUT"><PatternLayout pattern="{NOTHING_ELSE}"/></Console>'
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>
   <Appenders>
-    <Console name="output" target="SYSTEM_OUT"><PatternLayout pattern={quoteattr(FULL)}/></Console>
+    <Console name="output" target="SYSTEM_OUT"><PatternLayout pattern={quoteattr(FULL)}/></Console>{bare * console}
 {files}
   </Appenders>
   <Loggers>
     <Logger name="ACCESS_LOG" level="info" additivity="false"><AppenderRef ref="{ACCESS_NAME}"/></Logger>
-    <Logger name="MODEL_LOG" level="info" additivity="false"><AppenderRef ref="{MODEL_NAME}"/></Logger>
+    <Logger name="MODEL_LOG" level="info" additivity="false">
+{chr(10).join(workers)}
+    </Logger>
     <Logger name="MODEL_METRICS" level="off"/>
     <Logger name="TS_METRICS" level="off"/>
     <Logger name="io.netty" level="error"/>
@@ -56,7 +72,7 @@ def log_configuration() -> str:
 
 
 def refusal_in(log: Path, *, after: int) -> str | None:
-    """Why a worker cannot load its model, as `model_log.log` says it; None where it does not.
+    """Why a worker cannot load its model, as `cvforge.jsonl` says it; None where it does not.
 
     Args:
         log: the file; it may be missing.
@@ -65,14 +81,14 @@ def refusal_in(log: Path, *, after: int) -> str | None:
     try:
         with log.open("rb") as file:
             file.seek(after)
-            text = file.read().decode("utf-8", "replace")
+            lines = file.read().decode("utf-8", "replace").splitlines(keepends=True)
     except OSError:
         return None
-    _, found, reason = text.partition(REFUSAL)
-    return reason.partition("\n")[0].strip() if found else None
+    events = (json.loads(line) for line in lines if line.endswith("\n"))  # of the last perhaps only a part is there
+    return next((str(event["reason"]) for event in events if event["event"] == REFUSED), None)
 
 
-FILES = {OWN_NAME: FULL, MODEL_NAME: FULL, ACCESS_NAME: BARE}
+FILES = {OWN_NAME: FULL, MODEL_NAME: FULL, ACCESS_NAME: BARE, JSON_NAME: NOTHING_ELSE}
 
 
 def _file(name: str, layout: str) -> str:
@@ -82,6 +98,12 @@ def _file(name: str, layout: str) -> str:
       <Policies><SizeBasedTriggeringPolicy size="{LARGEST_MB} MB"/></Policies>
       <DefaultRolloverStrategy max="{KEPT}"/>
     </RollingFile>"""
+
+
+def _chosen(appender: str, pattern: str, *, match: str, mismatch: str) -> str:
+    return f"""      <AppenderRef ref="{appender}">
+        <RegexFilter regex={quoteattr(pattern)} onMatch="{match}" onMismatch="{mismatch}"/>
+      </AppenderRef>"""
 
 
 def _logger(name: str, pattern: str) -> str:

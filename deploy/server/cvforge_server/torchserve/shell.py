@@ -7,6 +7,7 @@ import os
 os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 
 import logging
+import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -20,9 +21,16 @@ from cvforge_server.item import OK
 from cvforge_server.kserve import LENGTH_HEADER
 from cvforge_server.options import OPTIONS_HEADER
 from cvforge_server.request import Part
+from cvforge_server.request_log import (
+    REFUSED,
+    about,
+    log_event,
+    log_reply,
+    request_id_from,
+    write_json_lines,
+)
 from cvforge_server.torchserve.meters import Meters
 from cvforge_server.torchserve.model_config import ModelConfig
-from cvforge_server.torchserve.server_logs import REFUSAL
 from cvforge_server.torchserve.worker_gpu import choose_gpu
 
 _log = logging.getLogger("cvforge_server")
@@ -50,6 +58,8 @@ class TorchServeShell:
         Raises:
             EdgeError: the bundle is damaged, or no runtime fits it.
         """
+        worker = _worker(sys.argv)
+        write_json_lines(model=context.model_name, worker=worker)
         folder = Path(context.system_properties["model_dir"])
         config = ModelConfig.read(context.model_yaml_config)
         choose_gpu(context.system_properties.get("gpu_id"), os.environ)
@@ -62,12 +72,13 @@ class TorchServeShell:
                 threads=config.threads,
                 limits=config.limits,
                 largest_batch=config.largest_batch,
+                drift_every_s=config.drift_every_s,
             )
         except EdgeError as error:
-            _log.error("%s %s", REFUSAL, "; ".join(str(error).splitlines()))
+            log_event(REFUSED, {"reason": "; ".join(str(error).splitlines())}, level=logging.ERROR)
             raise
-        self._meters = _meters(context)
-        _log.info("ready: %s", self._core.model)
+        self._meters = _meters(context, worker)
+        log_event("ready", {key: self._core.model[key] for key in ("version", "fingerprint")})
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
         """Answer a batch of requests, each with a status of its own.
@@ -76,26 +87,45 @@ class TorchServeShell:
             data: of each request the parts by name.
             context: gets statuses, headers and metrics.
         """
+        ids = [_request_id(context, number) for number in range(len(data))]
+        try:
+            return self._bodies(data, context, ids)
+        except Exception:  # TorchServe tells the clients, and logs it without saying whose requests these were
+            with about(*ids):
+                _log.exception("requests cannot be answered")
+            raise
+
+    def _bodies(self, data: Sequence[Mapping[str, Any]], context: Any, ids: Sequence[str]) -> list[bytes]:
         if self._core is None:
             raise BundleError("the worker has no model: initialize was not called")
-        ids = [context.get_request_id(number) or "" for number in range(len(data))]
         requests = [_parts(fields, context, number) for number, fields in enumerate(data)]
         replies = self._core.answer(requests, ids=ids)
-        for number, (reply, request_id) in enumerate(zip(replies, ids, strict=True)):
+        bodies = [reply.body for reply in replies]
+        for number, (reply, body) in enumerate(zip(replies, bodies, strict=True)):
             if reply.status != OK:
                 context.set_response_status(reply.status, reply.phrase, number)
             context.set_response_content_type(number, reply.content_type)
             for name, value in reply.headers.items():
                 context.set_response_header(number, name, value)
-            self._note(reply, request_id)
-        return [reply.body for reply in replies]
+            log_reply(
+                reply,
+                request_id=ids[number],
+                server_id=context.get_request_id(number) or "",
+                version=self._core.model["version"],
+                bytes_in=sum(len(part.data) for part in requests[number]),
+                bytes_out=len(body),
+            )
+        self._measure(replies)
+        return bodies
 
-    def _note(self, reply: Reply, request_id: str) -> None:
-        """One line of the log, and the figures of one request."""
+    def _measure(self, replies: Sequence[Reply]) -> None:
+        """The figures of requests and, now and then, of drift."""
+        drift = None if self._core is None else self._core.drift
+        gauges = () if drift is None else drift.judge_if_due()
         if self._meters is not None:
-            self._meters.note(reply)
-        stages = " ".join(f"{stage}_ms={ms:.1f}" for stage, ms in reply.times_ms.items())
-        _log.info("request=%s status=%d objects=%d %s", request_id, reply.status, reply.objects, stages)
+            for reply in replies:
+                self._meters.note(reply)
+            self._meters.tell(gauges)
 
 
 def _parts(fields: Mapping[str, Any], context: Any, number: int) -> list[Part]:
@@ -130,9 +160,20 @@ def _json_length(name: str, data: bytes, content_type: str, headers: Mapping[str
     return headers.get(LENGTH_HEADER.lower(), "")
 
 
-def _meters(context: Any) -> Meters | None:
+def _request_id(context: Any, number: int) -> str:
+    """The client's, or else the server's."""
+    return request_id_from(context.get_all_request_header(number)) or context.get_request_id(number) or ""
+
+
+def _worker(arguments: Sequence[str]) -> str:
+    """The number that TorchServe gives a worker, and to its successor: the end of its socket's name."""
+    names = [after for option, after in zip(arguments, arguments[1:], strict=False) if option == "--sock-name"]
+    return names[0].rpartition(".")[2] if names else str(os.getpid())
+
+
+def _meters(context: Any, worker: str) -> Meters | None:
     try:
-        return Meters(context.metrics, model=context.model_name)
+        return Meters(context.metrics, model=context.model_name, worker=worker)
     except LookupError as error:
         _log.warning("no figures for Prometheus: %s; start the server with tools/serve.py", error)
         return None
