@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
+import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
@@ -14,9 +15,10 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from cvforge_edge.bundle import open_bundle
 from cvforge_server.client import Client, ClientError
+from cvforge_server.torchserve.meters import TELL_S
 from edge.conftest import build_bundle, two_squares
 from edge.test_run_camera import run_camera
-from server.real_server import MISSING, free_port, lines_of, serve, wait_for
+from server.real_server import MISSING, RealServer, free_port, lines_of, serve, wait_for
 
 pytestmark = [pytest.mark.skipif(MISSING is not None, reason=str(MISSING))]
 PNG = cv2.imencode(".png", two_squares())[1].tobytes()
@@ -164,19 +166,44 @@ def test_nobody_can_register_a_model(server):
     assert server.ask("/models/detector", method="DELETE", offset=2).status == 405
 
 
-def test_figures_are_there_for_prometheus(server):
-    server.predict("detector", PNG)
-    server.predict("detector", b"x" * 2000)
+def samples_of(server: RealServer, model: str) -> dict[tuple[str, ...], float]:
+    """Counters of a model; those of stages with the bucket's end, too."""
     text = server.ask("/metrics", method="GET", offset=3).body.decode()
-    samples = {
-        (sample.name, sample.labels.get("stage") or sample.labels.get("status")): sample.value
+    return {
+        (
+            sample.name,
+            *(sample.labels[name] for name in ("stage", "status", "le") if name in sample.labels),
+        ): sample.value
         for family in text_string_to_metric_families(text)
         for sample in family.samples
-        if sample.labels.get("model") == "detector" and "le" not in sample.labels
+        if sample.labels.get("model") == model
     }
-    assert samples["cvforge_replies_total", "200"] >= 1 and samples["cvforge_replies_total", "415"] >= 1
-    assert samples["cvforge_stage_seconds_count", "network"] >= 1
-    assert samples["cvforge_objects_total", None] >= 2
+
+
+def told_samples(server: RealServer, model: str) -> dict[tuple[str, ...], float]:
+    """Once those of earlier requests have been told."""
+    found = samples_of(server, model)
+    while True:
+        time.sleep(2 * TELL_S)
+        before, found = found, samples_of(server, model)
+        if found == before:
+            return found
+
+
+def test_figures_are_there_for_prometheus_with_the_last_request_in_them(server):
+    before = told_samples(server, "detector")
+    for _ in range(5):
+        server.predict("detector", PNG)
+    server.predict("detector", b"x" * 2000)
+
+    def grown(*key: str) -> float:
+        return samples_of(server, "detector").get(key, 0.0) - before.get(key, 0.0)
+
+    wait_for(lambda: grown("cvforge_replies_total", "415") >= 1 and grown("cvforge_replies_total", "200") >= 5)
+    assert grown("cvforge_objects_total") == 10
+    assert grown("cvforge_stage_seconds_count", "network") == 6
+    assert grown("cvforge_stage_seconds_bucket", "network", "+Inf") == 6
+    assert 0 < grown("cvforge_stage_seconds_sum", "network") < 60
 
 
 def test_files_of_the_server_are_for_its_user_only(server):

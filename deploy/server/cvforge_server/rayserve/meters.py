@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from cvforge_server.core import MS_PER_S, Reply
+from cvforge_server.tally import BOUNDARIES_S, LABELS, OBJECTS, REPLIES, STAGE_SECONDS, SUM
 
-STAGE_SECONDS, REPLIES, OBJECTS = "cvforge_stage_seconds", "cvforge_replies_total", "cvforge_objects_total"
 UPDATE_REFUSED = "cvforge_update_refused"
-BOUNDARIES_S = [0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0]
 
 
 class Meters:
@@ -18,11 +17,11 @@ class Meters:
         self._seconds = metrics.Histogram(
             STAGE_SECONDS,
             description="Time of decode, network and finish, in seconds",
-            boundaries=BOUNDARIES_S,
-            tag_keys=("model", "stage"),
+            boundaries=[*BOUNDARIES_S],
+            tag_keys=LABELS[SUM],
         )
-        self._replies = metrics.Counter(REPLIES, description="Answers by status", tag_keys=("model", "status"))
-        self._objects = metrics.Counter(OBJECTS, description="Objects in answers", tag_keys=("model",))
+        self._replies = metrics.Counter(REPLIES, description="Answers by status", tag_keys=LABELS[REPLIES])
+        self._objects = metrics.Counter(OBJECTS, description="Objects in answers", tag_keys=LABELS[OBJECTS])
         self._refused = metrics.Gauge(
             UPDATE_REFUSED, description="1 where the last new bundle could not be loaded", tag_keys=("model",)
         )

@@ -62,6 +62,7 @@ class TorchServeShell:
         write_json_lines(model=context.model_name, worker=worker)
         folder = Path(context.system_properties["model_dir"])
         config = ModelConfig.read(context.model_yaml_config)
+        logging.getLogger().addFilter(_is_worth_a_line)
         choose_gpu(context.system_properties.get("gpu_id"), os.environ)
         cv2.setNumThreads(1)  # one core a worker: more workers, not more threads
         try:
@@ -158,6 +159,11 @@ def _json_length(name: str, data: bytes, content_type: str, headers: Mapping[str
     if content_type and not headers:
         return str(len(data))
     return headers.get(LENGTH_HEADER.lower(), "")
+
+
+def _is_worth_a_line(record: logging.LogRecord) -> bool:
+    """TorchServe's worker says of each request when it came; Java would parse that line and write it down."""
+    return not str(record.msg).startswith("Backend received inference at")
 
 
 def _request_id(context: Any, number: int) -> str:
