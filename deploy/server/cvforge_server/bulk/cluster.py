@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ PACKAGES = ("ray", "pyarrow")
 INSTALL = 'pip install -e ".[ray]" (or: make install EXTRAS=train,export,ray,dev)'
 OBJECT_STORE_BYTES = 100_000_000
 """What goes between processes are names of parts, so the least that Ray takes is plenty."""
+REACHABLE_S = 20.0
 TOKEN_ADVICE = (
     "; it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH if it is not in ~/.ray/auth_token"
 )
@@ -64,6 +66,8 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
     Raises:
         ServerError: it cannot be started or reached.
     """
+    if address is not None:
+        _check_reachable(address)
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     if address is None:
         os.environ.update(_LOOPBACK)  # read when Ray is imported
@@ -96,6 +100,19 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
         ray.shutdown()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _check_reachable(address: str) -> None:
+    """Ray itself tries for minutes, and says nothing of it."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"--ray-address: found {address!r}, accepted HOST:PORT, for instance head.example.org:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHABLE_S).close()
+    except (OSError, OverflowError) as error:
+        raise ServerError(
+            f"Ray: --ray-address {address}: it cannot be reached ({error}); is a cluster running there, and the port open?"
+        ) from None
 
 
 def workers_of_cluster(threads: int, *, backend: str) -> int:
