@@ -91,6 +91,14 @@ def test_a_cluster_that_is_not_there_is_told_at_once(
     assert words in capsys.readouterr().err
 
 
+def test_a_cluster_that_wants_a_token_is_told_apart() -> None:
+    refused = ConnectionError("Failed to connect to Ray cluster at head:6379")
+    refused.__cause__ = RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect.")
+    assert "asks for a token: set RAY_AUTH_MODE=token" in str(cluster.not_started("head:6379", refused))
+    assert "token" not in str(cluster.not_started("head:6379", ConnectionError("no route")))
+    assert "it cannot be started here (TimeoutError)" in str(cluster.not_started(None, TimeoutError()))
+
+
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "many"])
 def test_a_size_that_is_none_is_refused(given: str, here: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:

@@ -66,8 +66,6 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
     Raises:
         ServerError: it cannot be started or reached.
     """
-    if address is not None:
-        _check_reachable(address)
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     if address is None:
         os.environ.update(_LOOPBACK)  # read when Ray is imported
@@ -91,9 +89,7 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
                 **(own if address is None else {"runtime_env": {"py_modules": code}}),
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = "it cannot be started here" if address is None else f"--ray-address {address}: it cannot be reached"
-        advice = TOKEN_ADVICE if "InvalidAuthToken" in str(error.__cause__) else ""
-        raise ServerError(f"Ray: {where} ({_first_line(error)}{advice})") from None
+        raise not_started(address, error) from None
     try:
         yield
     finally:
@@ -102,8 +98,13 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
-def _check_reachable(address: str) -> None:
-    """Ray itself tries for minutes, and says nothing of it."""
+def check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes, and say nothing of it.
+
+    Raises:
+        UsageError: it is no address.
+        ServerError: nothing answers there.
+    """
     host, _, port = address.rpartition("://")[2].rpartition(":")
     if not host or not port.isdecimal():
         raise UsageError(f"--ray-address: found {address!r}, accepted HOST:PORT, for instance head.example.org:6379")
@@ -146,6 +147,14 @@ def needs_gpu(backend: str) -> bool:
     return BACKENDS[backend].provider in GPU_PROVIDERS
 
 
+def not_started(address: str | None, error: Exception) -> ServerError:
+    """The error for what `ray.init` raised."""
+    where = "it cannot be started here" if address is None else f"--ray-address {address}: it cannot be reached"
+    advice = TOKEN_ADVICE if "InvalidAuthToken" in f"{error}{error.__cause__}" else ""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ServerError(f"Ray: {where} ({first_line}{advice})")
+
+
 @contextmanager
 def _silent_standard_error() -> Iterator[None]:
     """While inside, what Ray's core writes past Python is lost; what goes wrong is raised anyway."""
@@ -157,7 +166,3 @@ def _silent_standard_error() -> Iterator[None]:
         os.dup2(kept, STANDARD_ERROR)
         os.close(kept)
         os.close(nowhere)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
