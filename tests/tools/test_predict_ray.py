@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import socket
 import subprocess
 import sys
 from pathlib import Path
@@ -69,6 +70,33 @@ def test_bad_input_ends_with_its_code_and_a_message(
     said = capsys.readouterr().err
     assert words in said
     assert "Traceback" not in said
+
+
+@pytest.mark.parametrize(
+    ("address", "code", "words"),
+    [
+        ("head", 2, "--ray-address: found 'head', accepted HOST:PORT"),
+        ("http://head:x", 2, "found 'http://head:x'"),
+        ("127.0.0.1:99999", 14, "it cannot be reached"),
+        ("FREE", 14, "it cannot be reached ([Errno 111] Connection refused); is a cluster running there"),
+    ],
+)
+def test_a_cluster_that_is_not_there_is_told_at_once(
+    address: str, code: int, words: str, here: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with socket.socket() as nobody:
+        nobody.bind(("127.0.0.1", 0))  # bound, and listened on by nobody
+        address = f"127.0.0.1:{nobody.getsockname()[1]}" if address == "FREE" else address
+        assert predict(*BULK, "--ray-address", address) == code
+    assert words in capsys.readouterr().err
+
+
+def test_a_cluster_that_wants_a_token_is_told_apart() -> None:
+    refused = ConnectionError("Failed to connect to Ray cluster at head:6379")
+    refused.__cause__ = RuntimeError("RPC error: InvalidAuthToken: Authentication token is missing or incorrect.")
+    assert "asks for a token: set RAY_AUTH_MODE=token" in str(cluster.not_started("head:6379", refused))
+    assert "token" not in str(cluster.not_started("head:6379", ConnectionError("no route")))
+    assert "it cannot be started here (TimeoutError)" in str(cluster.not_started(None, TimeoutError()))
 
 
 @pytest.mark.parametrize("given", ["0", "-1", "nan", "inf", "many"])

@@ -212,12 +212,3 @@ def test_a_cluster_that_runs_already_gets_the_code_and_does_the_work(
     assert run.returncode == 0, said
     assert "240 images: 232 predicted" in out
     check_whole(work, work / "out-cluster")
-
-
-def test_a_cluster_that_cannot_be_reached_ends_with_code_14(work: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
-    run = start(work, "out-none", "--ray-address", f"127.0.0.1:{port}")
-    _, said = run.communicate(timeout=PATIENCE_S)
-    assert run.returncode == 14
-    assert f"Ray: --ray-address 127.0.0.1:{port}: it cannot be reached" in said

@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import shutil
+import socket
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,6 +24,7 @@ PACKAGES = ("ray", "pyarrow")
 INSTALL = 'pip install -e ".[ray]" (or: make install EXTRAS=train,export,ray,dev)'
 OBJECT_STORE_BYTES = 100_000_000
 """What goes between processes are names of parts, so the least that Ray takes is plenty."""
+REACHABLE_S = 20.0
 TOKEN_ADVICE = (
     "; it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH if it is not in ~/.ray/auth_token"
 )
@@ -87,15 +89,31 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
                 **(own if address is None else {"runtime_env": {"py_modules": code}}),
             )
     except (ConnectionError, RuntimeError, ValueError, TimeoutError) as error:
-        where = "it cannot be started here" if address is None else f"--ray-address {address}: it cannot be reached"
-        advice = TOKEN_ADVICE if "InvalidAuthToken" in str(error.__cause__) else ""
-        raise ServerError(f"Ray: {where} ({_first_line(error)}{advice})") from None
+        raise not_started(address, error) from None
     try:
         yield
     finally:
         ray.shutdown()
         if temporary is not None:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def check_reachable(address: str) -> None:
+    """Refuse an address where nothing listens; Ray itself would try for minutes, and say nothing of it.
+
+    Raises:
+        UsageError: it is no address.
+        ServerError: nothing answers there.
+    """
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if not host or not port.isdecimal():
+        raise UsageError(f"--ray-address: found {address!r}, accepted HOST:PORT, for instance head.example.org:6379")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=REACHABLE_S).close()
+    except (OSError, OverflowError) as error:
+        raise ServerError(
+            f"Ray: --ray-address {address}: it cannot be reached ({error}); is a cluster running there, and the port open?"
+        ) from None
 
 
 def workers_of_cluster(threads: int, *, backend: str) -> int:
@@ -129,6 +147,14 @@ def needs_gpu(backend: str) -> bool:
     return BACKENDS[backend].provider in GPU_PROVIDERS
 
 
+def not_started(address: str | None, error: Exception) -> ServerError:
+    """The error for what `ray.init` raised."""
+    where = "it cannot be started here" if address is None else f"--ray-address {address}: it cannot be reached"
+    advice = TOKEN_ADVICE if "InvalidAuthToken" in f"{error}{error.__cause__}" else ""
+    first_line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return ServerError(f"Ray: {where} ({first_line}{advice})")
+
+
 @contextmanager
 def _silent_standard_error() -> Iterator[None]:
     """While inside, what Ray's core writes past Python is lost; what goes wrong is raised anyway."""
@@ -140,7 +166,3 @@ def _silent_standard_error() -> Iterator[None]:
         os.dup2(kept, STANDARD_ERROR)
         os.close(kept)
         os.close(nowhere)
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]

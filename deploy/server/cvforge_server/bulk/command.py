@@ -17,7 +17,7 @@ from cvforge_edge.progress import Progress
 from cvforge_edge.records import dataclass
 from cvforge_edge.trust import read_trust
 from cvforge_edge.types import Task
-from cvforge_server.bulk.cluster import free_cores, require_ray, running_ray, workers_of_cluster
+from cvforge_server.bulk.cluster import check_reachable, free_cores, require_ray, running_ray, workers_of_cluster
 from cvforge_server.bulk.folder import Plan, locked_folder, plan_parts, remove_drafts
 from cvforge_server.bulk.job import BulkJob
 from cvforge_server.bulk.listing import absolute_source
@@ -77,6 +77,8 @@ def predict_in_bulk(request: BulkRequest) -> int:
         EdgeError: the request cannot be met, or the work cannot go on; what stands in the folder is whole.
     """
     require_ray()
+    if request.ray_address is not None:
+        check_reachable(request.ray_address)
     job = _job(request)
     local_workers = request.workers or max(1, free_cores() // job.threads)
     with locked_folder(request.output, job.settings):

@@ -142,6 +142,7 @@ class _Look:
                 self.pending_images += len(paths)
             else:
                 self.done.update(content.statuses)
+                (self._job.parts / name.notes).unlink(missing_ok=True)  # of a worker that died when all was done
 
     def refuse_strange_parts(self) -> None:
         """Rows of images that no list has would stay beside those of the run, perhaps of the same images."""

@@ -9,7 +9,6 @@ from cvforge_edge.records import dataclass
 LISTS, PARTS = "lists", "parts"
 SUFFIX = ".parquet"
 _LIST_FILE = re.compile(r"list-(\d{5})\.parquet")
-_PART_FILE = re.compile(r"part-(\d{5})-(\d{6})\.parquet")
 
 
 @dataclass(frozen=True)
@@ -29,6 +28,11 @@ class PartName:
         """Of the results, inside the folder `parts`."""
         return f"part-{self.list_number:05}-{self.number:06}{SUFFIX}"
 
+    @property
+    def notes(self) -> str:
+        """Of the one who works on it (`deaths`), beside the results."""
+        return f".{self.file}.notes"
+
 
 def list_file(number: int) -> str:
     """The name of a list inside the folder `lists`."""
@@ -39,9 +43,3 @@ def list_number(file: str) -> int | None:
     """The number of a list by its file's name; None where it is none."""
     match = _LIST_FILE.fullmatch(file)
     return int(match[1]) if match else None
-
-
-def part_name(file: str) -> PartName | None:
-    """The name of a part by its file's name; None where it is none."""
-    match = _PART_FILE.fullmatch(file)
-    return PartName(int(match[1]), int(match[2])) if match else None

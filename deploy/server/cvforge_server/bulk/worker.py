@@ -96,7 +96,7 @@ class Worker:
         if there is not None:
             return there
         try:
-            notes = DeathNotes(parts / f".{name.file}.notes")
+            notes = DeathNotes(parts / name.notes)
         except OSError as error:
             raise StorageError(f"{parts}: cannot be written ({error.strerror})") from None
         try:
