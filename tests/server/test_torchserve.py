@@ -171,7 +171,7 @@ def samples_of(server: RealServer, model: str) -> dict[tuple[str, ...], float]:
     text = server.ask("/metrics", method="GET", offset=3).body.decode()
     return {
         (
-            sample.name,
+            sample.name.removesuffix("_total"),
             *(sample.labels[name] for name in ("stage", "status", "le") if name in sample.labels),
         ): sample.value
         for family in text_string_to_metric_families(text)
