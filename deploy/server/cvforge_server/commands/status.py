@@ -16,11 +16,12 @@ def main(argv: Sequence[str]) -> int:
     """Say how the server is; 0 where every worker is ready.
 
     Raises:
-        ServerError: there is no server, it does not answer, or a worker is not ready.
+        ServerError: there is no server, it has ended or only in part, it does not answer, or a worker is not ready.
     """
     options = _parser().parse_args(argv)
     running = Running.read(options.server)
     if not running.alive:
+        running.check_nothing_left()
         raise ServerError(f"{options.server}: the server has ended; its log is in {options.server / 'logs'}")
     if options.token:
         sys.stdout.write(f"{token(running.folder, 'inference')}\n")

@@ -7,7 +7,6 @@ import importlib.util
 import json
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import tempfile
@@ -20,6 +19,7 @@ from cvforge_edge.errors import StorageError
 from cvforge_edge.records import dataclass
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.management import Management, ModelState
+from cvforge_server.torchserve.process_group import ProcessGroup, birth
 from cvforge_server.torchserve.server_files import CONFIG_NAME, KEYS_NAME, LOGS, STATE_NAME, Ports, ServerConfig
 from cvforge_server.torchserve.server_logs import JSON_NAME, LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME, refusal_in
 
@@ -38,8 +38,8 @@ class Running:
     Attributes:
         folder: its files, logs and tokens.
         pid: of the process that leads its group.
-        started: when, in seconds since 1970, by which a process is told from a later one of the same number.
-        temporary: its sockets lie there.
+        started: by which that process is told from a later one of the same number, see `process_group.birth`.
+        temporary: its sockets lie there, and its processes are known by it.
         host: address for clients.
         ports: where it listens.
         models: names under which models are served.
@@ -48,7 +48,7 @@ class Running:
 
     folder: Path
     pid: int
-    started: float
+    started: str
     temporary: str
     host: str
     ports: Ports
@@ -65,11 +65,13 @@ class Running:
         try:
             value = json.loads((folder / STATE_NAME).read_text(encoding="utf-8"))
             ports, models = Ports(**value.pop("ports")), tuple(value.pop("models"))
+            value["started"] = str(value["started"])  # once a time, which says nothing of the process any more
             return cls(folder=folder, ports=ports, models=models, **value)
         except FileNotFoundError:
             raise ServerError(f"{folder}: no server was started there") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise ServerError(f"{folder / STATE_NAME}: cannot be read ({error})") from None
+            advice = "end the server's processes, if any are left, and delete the file"
+            raise ServerError(f"{folder / STATE_NAME}: cannot be read ({error}); {advice}") from None
 
     def write(self) -> None:
         """Leave a note of it in its folder."""
@@ -81,8 +83,22 @@ class Running:
 
     @property
     def alive(self) -> bool:
-        """Whether the process is still there, and the same."""
-        return _started(self.pid) == self.started
+        """Whether the process that leads the others is still there, and the same."""
+        return self.group.led
+
+    @property
+    def group(self) -> ProcessGroup:
+        """All of its processes."""
+        return ProcessGroup(self.pid, self.started, self.temporary)
+
+    def check_nothing_left(self) -> None:
+        """Raise a `ServerError` where its first process has ended and others of it have not."""
+        left = self.group.members()
+        if left:
+            raise ServerError(
+                f"{self.folder}: the first process of the server there has ended, and {len(left)} others have not; end "
+                "them first with tools/serve.py stop"
+            )
 
     def management(self) -> Management:
         """Its management interface.
@@ -110,14 +126,12 @@ def start(config: ServerConfig, folder: Path) -> Running:
         folder: of the server; its notes, logs and tokens go there.
 
     Raises:
-        ServerError: one runs there already, a port is taken, or Java or TorchServe is missing.
+        ServerError: one runs there already, or processes of one are left, a port is taken, or Java or TorchServe is missing.
         StorageError: the folder cannot be written.
     """
     _check_programs()
-    if (folder / STATE_NAME).exists() and Running.read(folder).alive:
-        raise ServerError(
-            f"{folder}: a server runs there; stop it with tools/serve.py stop, or choose another --server"
-        )
+    if (folder / STATE_NAME).exists():
+        _check_ended(Running.read(folder))
     config.ports.check_free(host=config.host, grpc_host=config.grpc_host)
     temporary = tempfile.mkdtemp(prefix="cvforge-", dir=SHORT if Path(SHORT).is_dir() else None)
     try:
@@ -138,7 +152,7 @@ def start(config: ServerConfig, folder: Path) -> Running:
         running = Running(
             folder,
             process.pid,
-            _started(process.pid) or 0.0,
+            birth(process.pid) or "",
             temporary,
             config.host,
             config.ports,
@@ -195,12 +209,7 @@ def stop(running: Running) -> None:
     Raises:
         ServerError: its processes cannot be ended.
     """
-    if running.alive:
-        _signal_group(running.pid, signal.SIGTERM)
-        until_s = time.monotonic() + STOP_S
-        while time.monotonic() < until_s and _group_members(running.pid):
-            time.sleep(POLL_S / 5)
-    _signal_group(running.pid, signal.SIGKILL)
+    running.group.end(within_s=STOP_S)
     shutil.rmtree(running.temporary, ignore_errors=True)
     for name in (STATE_NAME, KEYS_NAME):
         (running.folder / name).unlink(missing_ok=True)
@@ -249,6 +258,14 @@ def _environment(folder: Path, temporary: str) -> dict[str, str]:
     return {**threads, **kept, **ours}
 
 
+def _check_ended(running: Running) -> None:
+    if running.alive:
+        raise ServerError(
+            f"{running.folder}: a server runs there; stop it with tools/serve.py stop, or choose another --server"
+        )
+    running.check_nothing_left()
+
+
 def _check_programs() -> None:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else "java"
@@ -256,30 +273,3 @@ def _check_programs() -> None:
         raise ServerError("java: not found; TorchServe needs Java 11 or newer: apt-get install openjdk-17-jre-headless")
     if importlib.util.find_spec("ts") is None or importlib.util.find_spec("torch") is None:
         raise ServerError("torchserve or torch is not installed; pip install 'cvforge[server]'")
-
-
-def _started(pid: int) -> float | None:
-    """When a process was started; None where there is none, or only its exit status is left."""
-    import psutil
-
-    try:
-        process = psutil.Process(pid)
-        return None if process.status() == psutil.STATUS_ZOMBIE else float(process.create_time())
-    except psutil.Error:
-        return None
-
-
-def _group_members(leader: int) -> list[int]:
-    import psutil
-
-    members = []
-    for process in psutil.process_iter():
-        with contextlib.suppress(OSError, psutil.Error):
-            if os.getpgid(process.pid) == leader and process.status() != psutil.STATUS_ZOMBIE:
-                members.append(process.pid)
-    return members
-
-
-def _signal_group(leader: int, number: int) -> None:
-    with contextlib.suppress(ProcessLookupError):
-        os.killpg(leader, number)
