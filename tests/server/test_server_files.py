@@ -6,11 +6,14 @@ import socket
 from pathlib import Path
 from typing import Any
 
+import cv2
 import pytest
 
+from cvforge_edge.errors import UsageError
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.server_files import Ports, ServerConfig
-from server.real_server import free_port
+from edge.conftest import build_bundle, two_squares
+from server.real_server import MISSING, free_port, start_server, stop_server
 
 
 def properties(**options: Any) -> dict[str, str]:
@@ -45,3 +48,44 @@ def test_a_port_that_is_taken_is_named():
     ):
         Ports.beginning_at(port).check_free(host="127.0.0.1", grpc_host="127.0.0.1")
     assert caught.value.exit_code == 14
+
+
+@pytest.mark.parametrize("address", ["999.1.1.1", "203.0.113.7", "", "x" * 80])
+def test_an_address_that_is_none_of_this_machine_is_not_taken_for_a_port(address):
+    for option, hosts in (("--host", (address, "127.0.0.1")), ("--grpc-host", ("127.0.0.1", address))):
+        with pytest.raises(UsageError, match=f"{option} .*no IPv4 address of this machine") as caught:
+            Ports.beginning_at(free_port()).check_free(host=hosts[0], grpc_host=hosts[1])
+        assert "--port" not in str(caught.value)
+
+
+def test_paths_are_written_as_java_reads_them():
+    config = ServerConfig(Path("/b\u00fccher \u65e5/a\\b"), {"a": "a.mar"}, Ports.beginning_at(9000))
+    lines = config.properties(Path("/b\u00fccher x")).splitlines()
+    assert "model_store=/b\\u00fccher \\u65e5/a\\\\b" in lines
+    assert "metrics_config=/b\\u00fccher x/metrics.yaml" in lines
+    (options,) = (line for line in lines if line.startswith("vmargs="))
+    assert options.endswith(" -Dlog4j.configurationFile=file:///b%C3%BCcher%20x/log4j2.xml")
+
+
+@pytest.mark.parametrize("name", ["b\udcfc", "b\U0001f4d6"])
+def test_a_folder_that_java_cannot_open_is_refused(name):
+    with pytest.raises(UsageError, match="Java cannot open it because of .* rename the folder"):
+        ServerConfig(Path("store"), {"a": "a.mar"}, Ports.beginning_at(9000)).properties(Path("/") / name)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_a_server_runs_in_a_folder_of_any_name_and_any_locale(tmp_path, monkeypatch):
+    monkeypatch.setenv("LC_ALL", "C")
+    folder = tmp_path / "b\u00fccher x %"
+    folder.mkdir()
+    bundle = build_bundle(folder / "detector", "detector", formats=("onnx",), golden=True)
+    server = start_server(folder, {"detector": bundle})
+    try:
+        answer = server.predict("detector", cv2.imencode(".png", two_squares())[1].tobytes())
+        assert answer.status == 200 and len(answer.value["results"][0]["detections"]) == 2
+        assert server.ask("/metrics", method="GET", offset=3).status == 200
+        logs = folder / "serving" / "server" / "logs"
+        assert "/predictions/detector" in (logs / "access_log.log").read_text()
+    finally:
+        stop_server(server)

@@ -21,12 +21,14 @@ from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.management import Management, ModelState
 from cvforge_server.torchserve.process_group import ProcessGroup, birth
 from cvforge_server.torchserve.server_files import CONFIG_NAME, KEYS_NAME, LOGS, STATE_NAME, Ports, ServerConfig
-from cvforge_server.torchserve.server_logs import JSON_NAME, LOG_CONFIG_NAME, MODEL_NAME, OUTPUT_NAME, refusal_in
+from cvforge_server.torchserve.server_logs import JSON_NAME, MODEL_NAME, OUTPUT_NAME, refusal_in
 
 POLL_S = 0.25
 STOP_S = 10.0
 """So long a server may take to end by itself."""
 LOG_LINES = 15
+UTF_8 = "C.UTF-8"
+"""A locale in which Java understands file names of all languages, and writes numbers with a point."""
 SHORT = "/tmp"
 """Sockets of workers lie there: their paths may have 107 characters."""
 
@@ -133,6 +135,7 @@ def start(config: ServerConfig, folder: Path) -> Running:
     if (folder / STATE_NAME).exists():
         _check_ended(Running.read(folder))
     config.ports.check_free(host=config.host, grpc_host=config.grpc_host)
+    config.properties(folder)  # what cannot be written into it is said before there is anything to tidy
     temporary = tempfile.mkdtemp(prefix="cvforge-", dir=SHORT if Path(SHORT).is_dir() else None)
     try:
         config.write(folder)
@@ -241,11 +244,7 @@ def token(folder: Path, kind: str) -> str:
 
 
 def _command(config: ServerConfig, folder: Path) -> list[str]:
-    files = {
-        "--model-store": config.store,
-        "--ts-config": folder / CONFIG_NAME,
-        "--log-config": folder / LOG_CONFIG_NAME,
-    }
+    files = {"--model-store": config.store, "--ts-config": folder / CONFIG_NAME}
     named = [text for option, path in files.items() for text in (option, str(path.resolve()))]
     return [sys.executable, "-m", "ts.model_server", "--start", "--foreground", "--ncs", *named]
 
@@ -255,7 +254,7 @@ def _environment(folder: Path, temporary: str) -> dict[str, str]:
     ours = {"TMPDIR": temporary, "TEMP": temporary, "LOG_LOCATION": logs, "METRICS_LOCATION": logs}
     threads = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # more workers, not more threads
     kept = {name: value for name, value in os.environ.items() if not name.startswith("TS_")}
-    return {**threads, **kept, **ours}
+    return {**threads, **kept, **ours, "LC_ALL": UTF_8}
 
 
 def _check_ended(running: Running) -> None:

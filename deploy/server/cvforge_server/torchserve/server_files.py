@@ -53,7 +53,14 @@ class Ports:
         return cls(*range(port, port + 5))
 
     def check_free(self, *, host: str, grpc_host: str) -> None:
-        """Raise a `ServerError` for one that is taken."""
+        """Hold that the server can listen there.
+
+        Raises:
+            UsageError: an address is none of this machine.
+            ServerError: a port is taken.
+        """
+        _check_address("--host", host)
+        _check_address("--grpc-host", grpc_host)
         hosts = {"inference": host, "grpc": grpc_host}
         for name, port in vars(self).items():
             try:
@@ -101,6 +108,9 @@ class ServerConfig:
             folder: of the server, which holds what this refers to.
         """
         ports = self.ports
+        log_config = (
+            (folder / LOG_CONFIG_NAME).resolve().as_uri()
+        )  # without spaces, where TorchServe divides the options
         values = {
             "inference_address": f"http://{self.host}:{ports.inference}",
             "management_address": f"http://{LOOPBACK}:{ports.management}",
@@ -129,9 +139,9 @@ class ServerConfig:
             "disable_system_metrics": "true",
             "ts_open_inference_protocol": str(self.open_inference).lower(),  # `oip` is what the environment would say
             "async_logging": "true",
-            "vmargs": f"-Xmx{self.heap_mb}m {JAVA_OPTIONS}",
+            "vmargs": f"-Xmx{self.heap_mb}m {JAVA_OPTIONS} -Dlog4j.configurationFile={log_config}",
         }
-        return "".join(f"{name}={value}\n" for name, value in values.items())
+        return "".join(f"{name}={_escaped(str(value))}\n" for name, value in values.items())
 
     def write(self, folder: Path) -> None:
         """Write the files into a folder that only this user can look into, made where it is missing.
@@ -166,6 +176,35 @@ def archives_in(store: Path, names: Sequence[str]) -> dict[str, str]:
             "Make one with: tools/serve.py archive --bundle BUNDLE"
         )
     return {name: found[name] for name in names or found}
+
+
+def _check_address(option: str, address: str) -> None:
+    """On whatever port is free."""
+    try:
+        with socket.socket() as probe:
+            probe.bind((address or "none", 0))
+    except (OSError, UnicodeError) as error:
+        raise UsageError(
+            f"{option} {address!r}: no IPv4 address of this machine ({error}); accepted {LOOPBACK}, 0.0.0.0 for all that it "
+            "has, or one of them"
+        ) from None
+
+
+def _escaped(value: str) -> str:
+    """A value as Java reads it from a file of properties.
+
+    Source: java.util.Properties.load, Java SE 17.
+
+    Raises:
+        UsageError: it is a path that Java cannot open: no text, or with emoji, of which it fails below such a folder.
+    """
+    wrong = [letter for letter in value if letter > "\uffff" or "\ud800" <= letter <= "\udfff"]
+    if wrong:
+        raise UsageError(
+            f"{value!a}: Java cannot open it because of {wrong[0]!a}; rename the folder, or choose another"
+        )
+    escapes = (letter if " " <= letter <= "~" else f"\\u{ord(letter):04x}" for letter in value.replace("\\", "\\\\"))
+    return "".join(escapes)
 
 
 def _metrics() -> dict[str, Any]:
