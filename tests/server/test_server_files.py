@@ -10,6 +10,7 @@ import cv2
 import pytest
 
 from cvforge_edge.errors import UsageError
+from cvforge_server.commands import start as start_command
 from cvforge_server.errors import ServerError
 from cvforge_server.torchserve.server_files import Ports, ServerConfig
 from edge.conftest import build_bundle, two_squares
@@ -36,8 +37,31 @@ def test_torchserves_half_of_the_open_inference_protocol_is_there_only_where_it_
     assert properties(open_inference=True)["ts_open_inference_protocol"] == "true"
 
 
-def test_the_heap_is_as_large_as_it_is_said_to_be():
-    assert properties(heap_mb=2000)["vmargs"].startswith("-Xmx2000m ")
+def test_the_memory_is_as_large_as_it_is_said_to_be():
+    assert properties(heap_mb=2000)["vmargs"].startswith("-Xmx2000m -XX:MaxDirectMemorySize=2000m ")
+
+
+def test_full_queues_fit_into_the_memory_unless_the_start_warns_of_it(tmp_path, capsys, monkeypatch):
+    class StartedError(Exception):
+        pass
+
+    def refuse(config: ServerConfig, folder: Path) -> None:
+        raise StartedError
+
+    monkeypatch.setattr("cvforge_server.commands.start.start", refuse)
+    monkeypatch.setattr("signal.signal", lambda *_: None)
+    for name in ("a", "b"):
+        (tmp_path / f"{name}.mar").touch()
+    for options, warned in (
+        (["--models", "a"], ""),
+        (["--models", "a", "--queue", "21"], "1 full queues of 21 requests of 30 MB take 1260 MB"),
+        (["--models", "a", "--queue", "600", "--max-request-mb", "1"], ""),
+        (["--heap-mb", "2399"], "2 full queues of 20 requests of 30 MB take 2400 MB"),
+    ):
+        with pytest.raises(StartedError):
+            start_command.main(["--store", str(tmp_path), *options])
+        told = capsys.readouterr().err
+        assert warned in told and bool(told) == bool(warned)
 
 
 def test_a_port_that_is_taken_is_named():

@@ -51,6 +51,7 @@ def main(argv: Sequence[str]) -> int:
         gpus=options.gpus,
         console=options.console,
     )
+    _warn_of_memory(config)
     over = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, lambda *_: over.set())
@@ -84,6 +85,15 @@ def _stay(running: Running, over: threading.Event) -> None:
     stop(running)
 
 
+def _warn_of_memory(config: ServerConfig) -> None:
+    if config.waiting_mb > config.heap_mb:
+        _say(
+            f"warning: {len(config.models)} full queues of {config.queue} requests of {config.request_mb:g} MB take "
+            f"{config.waiting_mb:g} MB, and the server ends beyond --heap-mb {config.heap_mb}; choose a lower --queue or "
+            "--max-request-mb, or more memory, unless your requests are smaller"
+        )
+
+
 def _say(text: str) -> None:
     if text:
         sys.stderr.write(f"{text}\n")
@@ -108,12 +118,15 @@ def _parser() -> argparse.ArgumentParser:
     add("--open-inference", action="store_true", help=oip_help)
     add("--token-days", type=count_from(1, 3650), default=365, metavar="N", help="validity of tokens (default 365)")
     add(
-        "--max-request-mb", type=number_from(0.001, 2000), default=50, metavar="MB", help="largest request (default 50)"
+        "--max-request-mb", type=number_from(0.001, 2000), default=30, metavar="MB", help="largest request (default 30)"
     )
-    queue_help = "requests that may wait for the workers of a model; further ones get 503 (default 100)"
-    add("--queue", type=count_from(1, 100000), default=100, metavar="N", help=queue_help)
-    heap_help = "memory of TorchServe itself, in MB, where requests wait; without enough it ends (default 512)"
-    add("--heap-mb", type=count_from(64, 1_000_000), default=512, metavar="MB", help=heap_help)
+    queue_help = "requests that may wait for the workers of a model; further ones get 503 (default 20)"
+    add("--queue", type=count_from(1, 100000), default=20, metavar="N", help=queue_help)
+    heap_help = (
+        "memory of TorchServe itself, in MB, where requests wait: without enough it ends; as much again is for bodies "
+        "that arrive, which get 507 or are cut off beyond that (default 1200, enough for the full queue of one model)"
+    )
+    add("--heap-mb", type=count_from(64, 1_000_000), default=1200, metavar="MB", help=heap_help)
     add("--gpus", type=count_from(0, 64), default=0, metavar="N", help="that workers are spread over (default 0)")
     add("--wait", type=number_from(1, 3600), default=120, metavar="S", help="until all workers are ready (default 120)")
     console_help = (
