@@ -53,7 +53,7 @@ SHELL_PACKAGES = {
     "bulk/pipeline.py": {"ray"},
     **{f"bulk/{name}.py": {"pyarrow"} for name in ("folder", "image_list", "listing", "part_file", "schema")},
     "torchserve/meters.py": {"ts"},
-    "torchserve/process.py": {"psutil"},
+    "torchserve/process_group.py": {"psutil"},
     "torchserve/server_files.py": {"yaml"},
     "cvforge_server/grpc_client.py": {"grpc", "google"},
 }

@@ -19,7 +19,7 @@ MEANINGS = {
     422: "The image is damaged.",
     500: "The model failed at the image, a worker took too long, or a form cannot be read.",
     503: "More requests wait than the queue has room for, or a worker is being started.",
-    507: "The worker died while it answered.",
+    507: "The worker died while it answered, or the server had no memory left for the body.",
 }
 """Of every status that is not 200; 404, 503 and 507 are TorchServe's own."""
 
