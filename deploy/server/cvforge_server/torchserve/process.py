@@ -142,16 +142,7 @@ def start(config: ServerConfig, folder: Path) -> Running:
         (folder / KEYS_NAME).unlink(missing_ok=True)
         json_log = folder / LOGS / JSON_NAME
         log_bytes = json_log.stat().st_size if json_log.exists() else 0
-        with (folder / LOGS / OUTPUT_NAME).open("wb") as output:
-            process = subprocess.Popen(
-                _command(config, folder),
-                cwd=folder,
-                env=_environment(folder, temporary),
-                stdin=subprocess.DEVNULL,
-                stdout=None if config.console else output,
-                stderr=None if config.console else subprocess.STDOUT,
-                start_new_session=True,
-            )
+        process = _launch(config, folder, temporary)
         running = Running(
             folder,
             process.pid,
@@ -241,6 +232,19 @@ def token(folder: Path, kind: str) -> str:
         return str(json.loads((folder / KEYS_NAME).read_text(encoding="utf-8"))[kind]["key"])
     except (OSError, ValueError, KeyError, TypeError):
         raise ServerError(f"{folder / KEYS_NAME}: no token yet") from None
+
+
+def _launch(config: ServerConfig, folder: Path, temporary: str) -> subprocess.Popen[bytes]:
+    with (folder / LOGS / OUTPUT_NAME).open("wb") as output:
+        return subprocess.Popen(
+            _command(config, folder),
+            cwd=folder,
+            env=_environment(folder, temporary),
+            stdin=subprocess.DEVNULL,
+            stdout=None if config.console else output,
+            stderr=None if config.console else subprocess.STDOUT,
+            start_new_session=True,
+        )
 
 
 def _command(config: ServerConfig, folder: Path) -> list[str]:
