@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import gc
 import json
 import tracemalloc
 from typing import Any
@@ -150,3 +151,19 @@ def test_pictures_are_not_kept_in_several_copies(open_core: CoreMaker) -> None:
     assert statuses(reply) == [200] * 16
     picture = 600 * 900 * 3
     assert peak < 2.2 * len(body) + 4 * picture, "rows, the body that they become, and one picture at a time"
+
+
+def test_nothing_is_left_of_pictures_that_were_refused(open_core: CoreMaker) -> None:
+    core = open_core("detector", limits=Limits(answer_mb=0.01))
+    large = jpeg_of(cv2.resize(cv2.imdecode(np.frombuffer(NOISE, np.uint8), 1), (900, 600)))
+    picture = 600 * 900 * 3
+    gc.collect()
+    gc.disable()
+    tracemalloc.start()
+    try:
+        found = statuses(ask(core, large, large[:-9], large, annotated="true"))
+        left = tracemalloc.get_traced_memory()[0]
+    finally:
+        tracemalloc.stop()
+        gc.enable()
+    assert found == [413, 422, 413] and left < picture / 4, "without waiting for the collector of cycles"

@@ -183,7 +183,7 @@ class _Visit:
         try:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
         except RequestError as problem:
-            self.problem = problem
+            self.problem = problem.without_frames()
             return
         except Exception:  # a request that we have no idea of must not fail the others of its batch
             self.problem = unexpected("a request cannot be read")

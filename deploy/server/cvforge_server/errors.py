@@ -76,6 +76,11 @@ class RequestError(Exception):
         """The HTTP status."""
         return STATUS[self.code]
 
+    def without_frames(self) -> RequestError:
+        """The same to keep: the frames that it was raised in hold pictures, and whoever keeps it."""
+        self.__context__ = self.__cause__ = None
+        return self.with_traceback(None)
+
     def to_value(self) -> dict[str, str]:
         """The `error` of an answer."""
         return {"code": self.code.value, "message": self.message}

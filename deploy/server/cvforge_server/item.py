@@ -56,7 +56,7 @@ class Item:
             self._limits = limits
             self._sample = None if self._drift is None else self._drift.sample(image_bgr)
         except RequestError as problem:
-            self.problem = problem
+            self.problem = problem.without_frames()
         except Exception:  # an image that we have no idea of must not fail its neighbours
             self.problem = unexpected("an image cannot be read")
 
@@ -88,7 +88,7 @@ class Item:
                 room.check(len(row))
                 return row
             except RequestError as problem:
-                self.problem = problem
+                self.problem = problem.without_frames()
             except EdgeError as error:
                 _log.error("outputs cannot be read: %s", error)
                 self.problem = RequestError(Code.INFERENCE_FAILED, f"the model's answer is not usable: {error}")
