@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from cvforge_server.errors import ServerError
+from cvforge_server.images import LARGEST_ANSWER_MB
 from cvforge_server.torchserve.server_files import Ports, ServerConfig
 from server.real_server import free_port
 
@@ -35,6 +36,11 @@ def test_torchserves_half_of_the_open_inference_protocol_is_there_only_where_it_
 
 def test_the_heap_is_as_large_as_it_is_said_to_be():
     assert properties(heap_mb=2000)["vmargs"].startswith("-Xmx2000m ")
+
+
+def test_torchserve_takes_every_answer_that_an_archive_may_allow():
+    assert int(properties()["max_response_size"]) > LARGEST_ANSWER_MB * 1e6
+    assert int(properties()["max_response_size"]) < 2**31
 
 
 def test_a_port_that_is_taken_is_named():

@@ -14,7 +14,7 @@ FIELD_NAME = "^[A-Za-z0-9_.-]+$"
 MEANINGS = {
     400: "The request cannot be understood, has a wrong option, or the token is missing or wrong.",
     404: "There is no such model.",
-    413: "More than the server takes on: too many images, too many bytes, or too many pixels.",
+    413: "More than the server takes on: too many images, bytes or pixels, or more than an answer has room for.",
     415: "Neither JPEG, PNG nor WebP.",
     422: "The image is damaged.",
     500: "The model failed at the image, a worker took too long, or a form cannot be read.",
