@@ -27,7 +27,7 @@ FATAL = (500, 507)
 """A worker died or failed, perhaps of this very request, and the next one would: it is sent once more, and not again."""
 MOST_FATAL, SHOWN = 2, 200
 FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
-RESTART_STEPS = 3  # a worker needs a second or two to start: so many waits are left out before it
+RESTART_STEPS = 3  # a worker needs a second or two to start: so many waits are left out
 ImageSource = bytes | bytearray | memoryview | str | Path
 OK = 200
 
