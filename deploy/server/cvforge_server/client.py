@@ -25,8 +25,7 @@ WAITED_FOR = (0, 502, 503, 504)
 """No answer, no room in the queue, or a worker that is being started: the same request may do well a moment later."""
 FATAL = (500, 507)
 """A worker died or failed, perhaps of this very request, and the next one would: it is sent once more, and not again."""
-MOST_FATAL, SHOWN = 2, 200
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+MOST_FATAL, SHOWN, FIRST_WAIT_S, LONGEST_WAIT_S = 2, 200, 0.2, 5.0
 RESTART_STEPS = 3  # a worker needs a second or two to start: so many waits are left out
 ImageSource = bytes | bytearray | memoryview | str | Path
 OK = 200
@@ -194,9 +193,9 @@ class Client:
             status, answer = self._try(body, headers)
             if status not in (*WAITED_FOR, *FATAL) or not tries.again(fatal=status in FATAL):
                 break
-        if not status:
-            raise ClientError(answer.decode())
-        return results_of(parsed(answer, status=status), status=status, count=count)
+        if status:
+            return results_of(parsed(answer, status=status), status=status, count=count)
+        raise ClientError(answer.decode())
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body; status 0 and the reason where there was no answer."""
@@ -262,8 +261,7 @@ def results_of(value: Any, *, status: int, count: int) -> list[Result | ClientEr
         try:
             results = [_result(entry, value) for entry in value["results"]]
         except (KeyError, TypeError, ValueError, AttributeError) as error:
-            text = f"an answer that cannot be read ({type(error).__name__}: {error})"
-            raise ClientError(f"{where}{text}", status=status) from None
+            raise ClientError(f"{where}an answer that cannot be read ({error!r})", status=status) from None
         if len(results) != count:
             raise ClientError(f"{where}found {len(results)} results, expected {count}", status=status)
         return results
