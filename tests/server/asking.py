@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 import numpy as np
 
-from cvforge_server.core import Core, Reply
+from cvforge_server.core import Core
+from cvforge_server.reply import Reply
 from cvforge_server.request import Part
 from edge.conftest import two_squares
 from server.pictures import png_of

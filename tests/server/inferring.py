@@ -8,7 +8,8 @@ import struct
 from typing import Any
 
 from cvforge_edge.strict_json import parse_strict
-from cvforge_server.core import Core, Reply
+from cvforge_server.core import Core
+from cvforge_server.reply import Reply
 from cvforge_server.request import Part
 from server.asking import SQUARES
 

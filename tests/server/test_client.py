@@ -103,6 +103,72 @@ def test_what_passes_is_tried_again(server, client):
     assert len(server.requests) == 4
 
 
+@pytest.mark.parametrize("status", [500, 507])
+def test_a_request_that_a_worker_may_have_died_of_is_sent_once_more_and_not_again(server, client, status):
+    died = (status, text({"code": status, "type": "InternalServerException", "message": "Worker died."}))
+    server.answers = [died, died]
+    with pytest.raises(ClientError, match=f"status {status}: Worker died"):
+        client.predict(b"image")
+    server.answers = [died, (503, b"starting"), (503, b"starting"), died]
+    with pytest.raises(ClientError, match="Worker died"):
+        client.predict_many([b"image"])
+    server.answers = [died, (503, b"starting"), (200, text(GOOD))]
+    assert client.predict(b"image").width == 4
+    assert len(server.requests) == 9 and server.answers == []
+
+
+def test_a_worker_is_given_time_to_start(monkeypatch):
+    waits = []
+    monkeypatch.setattr(client_module.time, "sleep", waits.append)
+    tries = client_module.Tries(4)
+    assert [tries.again(fatal=fatal) for fatal in (True, False, False, False, False)] == [True] * 4 + [False]
+    assert 0.8 <= waits[0] <= 1.6 and 0.2 <= waits[1] <= 0.4 and 0.8 <= waits[3] <= 1.6
+    assert client_module.Tries(0).again(fatal=False) is False and len(waits) == 4
+
+
+@pytest.mark.parametrize("status", [200, 401, 403, 418])
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"error": "unauthorized"}', "unauthorized"),
+        (b'{"error": null}', '{"error": null}'),
+        (b'{"error": {}}', '{"error": {}}'),
+        (b'{"error": ["a"]}', r"\['a'\]"),
+        (b'{"error": {"message": null, "code": 7}}', '"code": 7'),
+        (b'{"message": "no entry"}', "no entry"),
+        (b'"denied"', "denied"),
+        (b"null", "null"),
+        (b"[1, 2]", r"\[1, 2\]"),
+        (b"17", "17"),
+        (b"", "found '', expected JSON"),
+        (b"<html>login</html>", "login"),
+        (b"\xff\xfe", "expected JSON"),
+        (b"[" * 100_000, "expected JSON"),
+        (b'{"results": []}', "found 0 results, expected 1"),
+        (b'{"results": [1]}', "cannot be read"),
+        (b'{"results": [{}]}', "cannot be read"),
+        (b'{"results": [{"status": 422, "image": "a", "error": null}]}', "cannot be read"),
+    ],
+)
+def test_whatever_a_proxy_says_becomes_an_error_with_its_status(server, client, status, body, told):
+    for ask in (lambda: client.predict(b"image"), lambda: client.predict_many([b"image"])):
+        server.answers = [(status, body)]
+        with pytest.raises(ClientError, match=told) as caught:
+            ask()
+        assert caught.value.status == status and f"status {status}: " in str(caught.value)
+
+
+@pytest.mark.parametrize("kind", [bytes, bytearray, memoryview])
+def test_images_may_be_bytes_of_any_kind(server, client, kind):
+    server.answers = [(200, text(GOOD))] * 2
+    client.predict(kind(b"image"))
+    client.predict_many([kind(b"image")])
+    assert server.requests[0][2] == b"image"
+    assert json.loads(server.requests[1][2])["images"] == [{"name": "0", "data": "aW1hZ2U="}]
+    with pytest.raises(TypeError):
+        client.predict(7)
+
+
 def test_what_does_not_pass_ends_after_the_last_try(server, client):
     server.answers = [(503, text({"code": 503, "type": "T", "message": "full"}))] * 5
     with pytest.raises(ClientError, match="status 503: full") as caught:

@@ -20,8 +20,9 @@ from cvforge_edge.predictor import Predictor
 from cvforge_edge.strict_json import parse_strict
 from cvforge_server import core as core_module
 from cvforge_server import item
-from cvforge_server.core import Core, Reply
+from cvforge_server.core import Core
 from cvforge_server.images import Limits
+from cvforge_server.json_text import json_bytes
 from cvforge_server.request import Part
 from edge.conftest import build_bundle
 from server.asking import BLUE, RED, SQUARES, CoreMaker, ask, statuses
@@ -128,7 +129,7 @@ def test_bodies_are_strict_json_also_of_names_that_utf8_has_no_bytes_for(open_co
 
 def test_a_body_never_says_what_json_has_no_word_for() -> None:
     with pytest.raises(ValueError, match="Out of range float values are not JSON compliant"):
-        _ = Reply(200, {"score": float("nan")}, {}).body
+        json_bytes({"score": float("nan")})
 
 
 def test_every_answer_names_the_model_and_its_fingerprint(open_core: CoreMaker, tmp_path: Path) -> None:

@@ -108,7 +108,26 @@ def test_what_passes_is_tried_again(script, client):
     assert len(client.predict(b"a").detections) == 1 and len(script.calls) == 3
 
 
-@pytest.mark.parametrize(("name", "tries"), [("UNAVAILABLE", 5), ("PERMISSION_DENIED", 1), ("RESOURCE_EXHAUSTED", 1)])
+def test_a_full_queue_is_waited_for_and_an_error_within_the_server_is_not(script, client, monkeypatch):
+    script.answers = [grpc.StatusCode.INTERNAL, grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.INTERNAL]
+    with pytest.raises(ClientError, match="INTERNAL: why"):
+        client.predict(b"a")
+    assert script.answers == []
+    monkeypatch.setattr("cvforge_server.grpc_client.NO_ROOM", "why")
+    script.answers = [grpc.StatusCode.INTERNAL] * 4 + [answered(good("image0"))]
+    assert client.predict(bytearray(b"a")).width == 4 and script.answers == []
+
+
+@pytest.mark.parametrize("answer", [{}, {"results": []}, {"results": [1]}, {"error": "no"}, {"results": [good("b")]}])
+def test_an_answer_of_another_kind_is_an_error(script, client, answer):
+    script.answers = [answer]
+    with pytest.raises(ClientError):
+        client.predict(b"a")
+
+
+@pytest.mark.parametrize(
+    ("name", "tries"), [("UNAVAILABLE", 5), ("INTERNAL", 2), ("PERMISSION_DENIED", 1), ("RESOURCE_EXHAUSTED", 1)]
+)
 def test_what_does_not_pass_is_told_by_its_name(script, client, name, tries):
     script.answers = [grpc.StatusCode[name]] * tries
     with pytest.raises(ClientError, match=f"{name}: why") as caught:

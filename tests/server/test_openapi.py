@@ -36,6 +36,25 @@ def test_the_command_prints_it(tmp_path):
     assert told.returncode == 0 and json.loads(told.stdout) == openapi_document(model="det_bccd")
 
 
+def test_the_document_names_the_server_that_is_asked_for(tmp_path):
+    def url(*options: object) -> str:
+        told = serve("openapi", *options, cwd=tmp_path)
+        assert told.returncode == 0, told.stderr
+        ((server,),) = (json.loads(told.stdout)["servers"],)
+        return str(server["url"])
+
+    ports = dict(zip(("inference", "grpc", "management", "metrics", "grpc_management"), range(9000, 9005), strict=True))
+    state = {"pid": 1, "started": 0, "temporary": "t", "host": "10.0.0.1", "ports": ports, "models": [], "log_bytes": 0}
+    (tmp_path / "server.json").write_text(json.dumps(state))
+    assert url() == "http://127.0.0.1:8080"
+    assert url("--port", 9100, "--host", "models.example.com") == "http://models.example.com:9100"
+    assert url("--server", tmp_path) == "http://10.0.0.1:9000"
+    none = serve("openapi", "--server", tmp_path / "none", cwd=tmp_path)
+    assert none.returncode == 14 and "no server was started there" in none.stderr
+    both = serve("openapi", "--server", tmp_path, "--port", 9100, cwd=tmp_path)
+    assert both.returncode == 2 and "the folder knows its address" in both.stderr
+
+
 @pytest.mark.parametrize("model", ["detector", "classifier", "segmenter"])
 def test_answers_by_the_open_inference_protocol_are_as_the_document_says(model: str, open_core: CoreMaker) -> None:
     components = {"components": openapi_document()["components"]}

@@ -19,7 +19,7 @@ def test_values_may_be_numbers_of_yaml_or_text_of_a_command_line() -> None:
 
 
 def test_limits_are_those_of_the_core() -> None:
-    assert Settings(max_images=2, max_mb=3.0, max_megapixels=4.0).limits == Limits(2, 3.0, 4.0)
+    assert Settings(max_images=2, max_mb=3.0, max_megapixels=4.0, max_answer_mb=5.0).limits == Limits(2, 3.0, 4.0, 5.0)
 
 
 def test_every_problem_is_listed_at_once_with_the_nearest_name() -> None:

@@ -12,6 +12,7 @@ import pytest
 from cvforge_edge.errors import UsageError
 from cvforge_server.commands import start as start_command
 from cvforge_server.errors import ServerError
+from cvforge_server.images import LARGEST_ANSWER_MB
 from cvforge_server.torchserve.server_files import Ports, ServerConfig
 from edge.conftest import build_bundle, two_squares
 from server.real_server import MISSING, free_port, start_server, stop_server
@@ -62,6 +63,11 @@ def test_full_queues_fit_into_the_memory_unless_the_start_warns_of_it(tmp_path, 
             start_command.main(["--store", str(tmp_path), *options])
         told = capsys.readouterr().err
         assert warned in told and bool(told) == bool(warned)
+
+
+def test_torchserve_takes_every_answer_that_an_archive_may_allow():
+    assert int(properties()["max_response_size"]) > LARGEST_ANSWER_MB * 1e6
+    assert int(properties()["max_response_size"]) < 2**31
 
 
 def test_a_port_that_is_taken_is_named():

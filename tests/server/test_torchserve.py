@@ -222,6 +222,13 @@ def test_files_of_the_server_are_for_its_user_only(server):
         assert secret.encode() not in logs
 
 
+@pytest.mark.parametrize("method", ["GET", "POST"])
+def test_a_request_without_a_body_is_empty(server, method):
+    answer = server.ask("/predictions/detector", method=method)
+    (result,) = answer.value["results"]
+    assert (answer.status, result["status"], result["error"]["code"]) == (400, 400, "empty")
+
+
 def test_requests_are_noted_in_two_files_and_in_no_other(server):
     logs = server.folder / "serving" / "server" / "logs"
     quiet = [logs / name for name in ("server.log", "ts_log.log", "model_log.log")]

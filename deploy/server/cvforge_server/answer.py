@@ -14,6 +14,7 @@ from cvforge_edge.prediction_record import prediction_record
 from cvforge_edge.types import VOID_CLASS_ID, ClassScores, Detections, Prediction, SegmentationMap
 from cvforge_server.masks import encode_mask, encoded_base64, png_base64
 from cvforge_server.options import RequestOptions
+from cvforge_server.room import UNLIMITED, Room
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -27,6 +28,7 @@ def result_fields(
     labels: Sequence[str],
     options: RequestOptions,
     picture_of: Callable[[], npt.NDArray[np.uint8]],
+    room: Room = UNLIMITED,
 ) -> dict[str, Any]:
     """`detections`, `classes` or `pixel_shares` as in the lines of `cvforge_edge.sinks.jsonl`, and with them
 
@@ -38,6 +40,10 @@ def result_fields(
         labels: of the model.
         options: of the request.
         picture_of: gives the image, (h, w, 3) uint8 BGR; called only where it is to be drawn into.
+        room: for masks and pictures; they are refused before they are written in full.
+
+    Raises:
+        RequestError: there is not enough room.
     """
     class_ids = None if options.classes is None else [labels.index(name) for name in options.classes]
     if class_ids is not None and isinstance(prediction, Detections):
@@ -47,10 +53,10 @@ def result_fields(
     else:
         fields = prediction_record(prediction, labels)
     if options.masks != "none" and isinstance(prediction, SegmentationMap):
-        fields |= _class_masks(prediction, labels, form=options.masks)
+        fields |= _class_masks(prediction, labels, form=options.masks, room=room)
     if options.annotated:
         drawn = draw_prediction(picture_of(), prediction, labels=labels)
-        fields["annotated_jpeg"] = encoded_base64(drawn, ".jpg", JPEG_PARAMETERS)
+        fields["annotated_jpeg"] = encoded_base64(drawn, ".jpg", JPEG_PARAMETERS, room=room)
     return fields
 
 
@@ -64,9 +70,10 @@ def _classes(
     return {"classes": [row for row in every if row["class_id"] in class_ids][:top]}
 
 
-def _class_masks(prediction: SegmentationMap, labels: Sequence[str], *, form: str) -> dict[str, Any]:
+def _class_masks(prediction: SegmentationMap, labels: Sequence[str], *, form: str, room: Room) -> dict[str, Any]:
     class_map = prediction.class_map
     if form == "png":
-        return {"class_map_png": png_base64(class_map)}
+        return {"class_map_png": png_base64(class_map, room=room)}
     found = [int(class_id) for class_id in np.unique(class_map) if class_id != VOID_CLASS_ID]
-    return {"masks": {label_name(labels, class_id): encode_mask(class_map == class_id, form) for class_id in found}}
+    masks = {label_name(labels, class_id): encode_mask(class_map == class_id, form, room=room) for class_id in found}
+    return {"masks": masks}

@@ -21,9 +21,13 @@ from types import TracebackType
 from typing import Any
 from urllib.parse import quote, urlencode, urlsplit
 
-RETRIED = (500, 502, 503, 504, 507)
-"""A worker that died, is being started or has no room in its queue: the same request may do well a moment later."""
-FIRST_WAIT_S, LONGEST_WAIT_S = 0.2, 5.0
+WAITED_FOR = (0, 502, 503, 504)
+"""No answer, no room in the queue, or a worker that is being started: the same request may do well a moment later."""
+FATAL = (500, 507)
+"""A worker died or failed, perhaps of this very request, and the next one would: it is sent once more, and not again."""
+MOST_FATAL, SHOWN, FIRST_WAIT_S, LONGEST_WAIT_S = 2, 200, 0.2, 5.0
+RESTART_STEPS = 3  # a worker needs a second or two to start: so many waits are left out
+ImageSource = bytes | bytearray | memoryview | str | Path
 OK = 200
 
 
@@ -108,7 +112,8 @@ class Client:
         model: name under which it is served.
         token: of the server; None where a proxy asks for none.
         timeout_s: for connecting, and for each wait for an answer.
-        retries: further tries where the server does not answer or is not well (500, 502, 503, 504, 507), later and later.
+        retries: further tries where the server does not answer or has no room (502, 503, 504), later and later. After 500 and
+            507, a worker that died or failed, the request is sent once more at most: it may be what the worker died of.
 
     Raises:
         ValueError: the address is none of http or https.
@@ -132,27 +137,27 @@ class Client:
         else:
             self._connection = http.client.HTTPConnection(parts.hostname, parts.port, timeout=timeout_s)
 
-    def predict(self, image: bytes | str | Path, **options: Any) -> Result:
+    def predict(self, image: ImageSource, **options: Any) -> Result:
         """What the model says about one image.
 
         Args:
-            image: content of a JPEG, PNG or WebP file, or its path.
+            image: content of a JPEG, PNG or WebP file (`bytes`, `bytearray` or `memoryview`), or its path.
             **options: `score_threshold`, `classes` (a list), `masks`, `top`, `annotated`.
 
         Raises:
             ClientError: the server refused the image or did not answer; `status` and `code` say which.
             OSError: the file cannot be read.
         """
-        data = image if isinstance(image, bytes) else Path(image).read_bytes()
+        data = content_of(image)
         headers = {"Content-Type": "application/octet-stream"}
         if options:
             headers["X-CVForge-Options"] = urlencode({name: option_text(value) for name, value in options.items()})
-        (result,) = self._ask(data, headers)
+        (result,) = self._ask(data, headers, count=1)
         if isinstance(result, ClientError):
             raise result
         return result
 
-    def predict_many(self, images: Sequence[bytes | str | Path], **options: Any) -> list[Result | ClientError]:
+    def predict_many(self, images: Sequence[ImageSource], **options: Any) -> list[Result | ClientError]:
         """What the model says about each of several images, in one request; one that is refused stands as its error.
 
         Args:
@@ -165,11 +170,10 @@ class Client:
         """
         entries = []
         for number, image in enumerate(images):
-            data = image if isinstance(image, bytes) else Path(image).read_bytes()
-            name = str(number) if isinstance(image, bytes) else str(image)
-            entries.append({"name": name, "data": base64.b64encode(data).decode("ascii")})
+            data = base64.b64encode(content_of(image)).decode("ascii")
+            entries.append({"name": name_of(image, number), "data": data})
         body = json.dumps({"images": entries, "options": options}).encode("utf-8")
-        return self._ask(body, {"Content-Type": "application/json"})
+        return self._ask(body, {"Content-Type": "application/json"}, count=len(images))
 
     def close(self) -> None:
         """Close the connection; the next request would open it again."""
@@ -183,13 +187,15 @@ class Client:
     ) -> None:
         self.close()
 
-    def _ask(self, body: bytes, headers: Mapping[str, str]) -> list[Result | ClientError]:
-        for wait in range(self._retries + 1):
+    def _ask(self, body: bytes, headers: Mapping[str, str], *, count: int) -> list[Result | ClientError]:
+        tries = Tries(self._retries)
+        while True:
             status, answer = self._try(body, headers)
-            if status not in (0, *RETRIED) or wait == self._retries:
-                return _read(status, answer)
-            time.sleep(pause_s(wait))
-        raise AssertionError("unreachable")
+            if status not in (*WAITED_FOR, *FATAL) or not tries.again(fatal=status in FATAL):
+                break
+        if status:
+            return results_of(parsed(answer, status=status), status=status, count=count)
+        raise ClientError(answer.decode())
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body; status 0 and the reason where there was no answer."""
@@ -202,37 +208,67 @@ class Client:
             return 0, f"no answer ({type(error).__name__}: {error})".encode()
 
 
-def pause_s(tries: int) -> float:
-    """How long to wait after so many further tries: longer and longer, and not as long as others."""
-    longest: float = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2**tries)
-    return longest * random.uniform(0.5, 1.0)
+class Tries:
+    """Counts how often one request was sent; `retries` further tries are allowed."""
+
+    def __init__(self, retries: int) -> None:
+        self._retries, self._made, self._fatal = retries, 0, 0
+
+    def again(self, *, fatal: bool) -> bool:
+        """Wait, and say true where it may be sent again; `fatal`: a worker died or failed under it."""
+        self._fatal += fatal
+        if self._made == self._retries or self._fatal == MOST_FATAL:
+            return False
+        longest_s = min(LONGEST_WAIT_S, FIRST_WAIT_S * 2 ** (self._made + (RESTART_STEPS if fatal else 0)))
+        time.sleep(longest_s * random.uniform(0.5, 1.0))  # not as long as other clients
+        self._made += 1
+        return True
 
 
-def _read(status: int, body: bytes) -> list[Result | ClientError]:
-    if not status:
-        raise ClientError(body.decode())
+def content_of(image: ImageSource) -> bytes:
+    """The content of an image file."""
+    return Path(image).read_bytes() if isinstance(image, (str, Path)) else bytes(memoryview(image))
+
+
+def name_of(image: ImageSource, number: int) -> str:
+    """What an image is called: its path, or its number among several."""
+    return str(image) if isinstance(image, (str, Path)) else str(number)
+
+
+def parsed(body: bytes, *, status: int) -> Any:
+    """What the JSON of an answer says, or a `ClientError` that it is none."""
     try:
-        value = json.loads(body)
-    except ValueError:
-        raise ClientError(f"status {status}: found {body[:80]!r}, expected JSON", status=status) from None
-    return results_of(value if isinstance(value, dict) else {"message": str(body[:80])}, status=status)
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        where = f"status {status}: " if status else ""
+        text = body[:SHOWN].decode("utf-8", "replace")
+        raise ClientError(f"{where}found {text!r}, expected JSON", status=status) from None
 
 
-def results_of(value: Mapping[str, Any], *, status: int) -> list[Result | ClientError]:
+def results_of(value: Any, *, status: int, count: int) -> list[Result | ClientError]:
     """What an answer says about each image.
 
     Args:
         value: of its JSON.
         status: of HTTP; 0 where it came in another way.
+        count: of the images.
 
     Raises:
-        ClientError: the request as a whole was refused.
+        ClientError: the request as a whole was refused, or the answer is none of a server of CVForge.
     """
-    if isinstance(value.get("results"), list):
-        return [_result(entry, value) for entry in value["results"]]
-    error = value.get("error", value)
     where = f"status {status}: " if status else ""
-    raise ClientError(f"{where}{error.get('message', value)}", status=status, code=str(error.get("code", "")))
+    if isinstance(value, dict) and isinstance(value.get("results"), list):
+        try:
+            results = [_result(entry, value) for entry in value["results"]]
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise ClientError(f"{where}an answer that cannot be read ({error!r})", status=status) from None
+        if len(results) != count:
+            raise ClientError(f"{where}found {len(results)} results, expected {count}", status=status)
+        return results
+    told = value.get("error") or value if isinstance(value, dict) else value
+    fields: dict[str, Any] = told if isinstance(told, dict) else {"message": told}
+    text = fields.get("message") or json.dumps(value)[:SHOWN]
+    raise ClientError(f"{where}{text}", status=status, code=str(fields.get("code", "")))
 
 
 def _result(entry: Mapping[str, Any], value: Mapping[str, Any]) -> Result | ClientError:

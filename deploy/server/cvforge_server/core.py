@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,15 +13,17 @@ from cvforge_edge.bundle import open_bundle
 from cvforge_edge.manifest import Manifest
 from cvforge_edge.postprocess import Outputs
 from cvforge_edge.predictor import Predictor
-from cvforge_edge.records import dataclass
 from cvforge_server.drift import Drift
-from cvforge_server.errors import PHRASE, RequestError
+from cvforge_server.errors import RequestError
 from cvforge_server.forward import forward
 from cvforge_server.images import Limits
 from cvforge_server.item import OK, Item, unexpected
-from cvforge_server.kserve import LENGTH_HEADER, Envelope, in_form
+from cvforge_server.kserve import Envelope
+from cvforge_server.reply import Reply as Reply
+from cvforge_server.reply import ReplyWriter, refused
 from cvforge_server.request import ImageRequest, Part, read_request
 from cvforge_server.request_log import about
+from cvforge_server.room import NO_ROOM
 
 if TYPE_CHECKING:
     from cvforge_edge.trust import TrustStore
@@ -31,54 +31,6 @@ if TYPE_CHECKING:
 GREY = 114
 MS_PER_S = 1000.0
 TIME_DECIMALS = 3
-
-
-@dataclass(frozen=True)
-class Reply:
-    """The answer to one request.
-
-    Attributes:
-        status: of HTTP.
-        value: what the body says in JSON, in the form of the request: ours, or that of the open inference protocol.
-        times_ms: how long its stages took: `decode` of its images with their preparation, `network` of the whole batch that
-            it was part of, `finish` until the answer stood.
-        objects: in all of its images.
-        tail: binary tensors, which follow the JSON where the client asked for that.
-        images: in the request.
-        codes: of each image `ok`, or why it was not answered; of a request that was refused, of that alone.
-    """
-
-    status: int
-    value: dict[str, Any]
-    times_ms: dict[str, float]
-    objects: int = 0
-    tail: bytes = b""
-    images: int = 0
-    codes: tuple[str, ...] = ()
-
-    @property
-    def phrase(self) -> str:
-        """What HTTP says beside the status."""
-        return PHRASE.get(self.status, "")
-
-    @property
-    def content_type(self) -> str:
-        """Of the body."""
-        return "application/octet-stream" if self.tail else "application/json"
-
-    @property
-    def headers(self) -> dict[str, str]:
-        """Of HTTP, beside the content type."""
-        return {LENGTH_HEADER: str(len(self._json()))} if self.tail else {}
-
-    @property
-    def body(self) -> bytes:
-        """JSON in UTF-8, and the tail."""
-        return self._json() + self.tail
-
-    def _json(self) -> bytes:
-        """Half of a surrogate pair, which a client may have in a name, goes back as the escape it came as."""
-        return json.dumps(self.value, ensure_ascii=False, allow_nan=False).encode("utf-8", "backslashreplace")
 
 
 class Core:
@@ -178,10 +130,7 @@ class Core:
             problem: why.
             request_id: as the answer names it.
         """
-        answer = {"request_id": request_id, "model": self.model, "error": problem.to_value()}
-        return replace(
-            _reply(problem.status, answer, envelope=problem.envelope, times_ms={}), codes=(problem.code.value,)
-        )
+        return refused({"request_id": request_id, "model": self.model}, problem)
 
     def answer(self, requests: Sequence[Sequence[Part]], *, ids: Sequence[str]) -> list[Reply]:
         """One reply for each request, in their order; none fails because of another.
@@ -206,7 +155,15 @@ class Core:
                 replies.append(self.refusal(visit.problem, request_id=visit.request_id))
                 continue
             with about(visit.request_id):
-                replies.append(visit.reply(outputs, self._manifest, model=self.model, network_ms=network_ms))
+                replies.append(
+                    visit.reply(
+                        outputs,
+                        self._manifest,
+                        model=self.model,
+                        network_ms=network_ms,
+                        answer_mb=self._limits.answer_mb,
+                    )
+                )
         return replies
 
 
@@ -226,7 +183,7 @@ class _Visit:
         try:
             self._request = read_request(self._parts, limits=limits, task=manifest.task, labels=manifest.labels)
         except RequestError as problem:
-            self.problem = problem
+            self.problem = problem.without_frames()
             return
         except Exception:  # a request that we have no idea of must not fail the others of its batch
             self.problem = unexpected("a request cannot be read")
@@ -245,34 +202,40 @@ class _Visit:
         *,
         model: dict[str, Any],
         network_ms: float,
+        answer_mb: float,
     ) -> Reply:
         assert self._request is not None
         started_s = time.monotonic()
-        results = [
-            item.finish(outputs.get(item), manifest.postprocess, labels=manifest.labels, options=self._request.options)
-            for item in self.items
-        ]
+        writer = ReplyWriter(
+            {"request_id": self.request_id, "model": model},
+            envelope=self._envelope,
+            answer_mb=answer_mb,
+            refusals=[item.refusal(item.problem or NO_ROOM) for item in self.items],
+        )
+        for item in self.items:
+            row = item.finish(
+                outputs.get(item),
+                manifest.postprocess,
+                labels=manifest.labels,
+                options=self._request.options,
+                write=writer.row,
+                room=writer.room,
+            )
+            writer.add(row)
         times_ms = {"decode": self._decode_ms, "network": network_ms, "finish": _ms_since(started_s)}
         rounded = {name: round(ms, TIME_DECIMALS) for name, ms in times_ms.items()}
-        statuses = [result["status"] for result in results]
-        status = OK if OK in statuses else max(statuses)
-        answer = {"request_id": self.request_id, "model": model, "results": results, "times_ms": rounded}
-        objects = sum(item.objects for item in self.items)
-        return replace(
-            _reply(status, answer, envelope=self._envelope, times_ms=times_ms, objects=objects),
+        problems = [item.problem for item in self.items if item.problem is not None]
+        gravest = max(problems, key=lambda one: one.status) if len(problems) == len(self.items) else None
+        text, tail = writer.written(rounded, problem=gravest)
+        return Reply(
+            OK if gravest is None else gravest.status,
+            text,
+            times_ms,
+            objects=sum(item.objects for item in self.items),
+            tail=tail,
             images=len(self.items),
             codes=tuple("ok" if item.problem is None else item.problem.code.value for item in self.items),
         )
-
-
-def _reply(
-    status: int, answer: dict[str, Any], *, envelope: Envelope | None, times_ms: dict[str, float], objects: int = 0
-) -> Reply:
-    """In our form, or in that of the open inference protocol where the request came in that."""
-    if envelope is None:
-        return Reply(status, answer, times_ms, objects)
-    value, tail = in_form(answer, ok=status == OK, envelope=envelope)
-    return Reply(status, value, times_ms, objects, tail)
 
 
 def _ms_since(started_s: float) -> float:

@@ -20,6 +20,7 @@ class Code(str, Enum):
     BAD_OPTION = "bad_option"
     TOO_MANY_IMAGES = "too_many_images"
     TOO_LARGE = "too_large"
+    ANSWER_TOO_LARGE = "answer_too_large"
     NOT_AN_IMAGE = "not_an_image"
     DAMAGED_IMAGE = "damaged_image"
     INFERENCE_FAILED = "inference_failed"
@@ -32,6 +33,7 @@ STATUS = {
     Code.BAD_OPTION: 400,
     Code.TOO_MANY_IMAGES: 413,
     Code.TOO_LARGE: 413,
+    Code.ANSWER_TOO_LARGE: 413,
     Code.NOT_AN_IMAGE: 415,
     Code.DAMAGED_IMAGE: 422,
     Code.INFERENCE_FAILED: 500,
@@ -47,18 +49,24 @@ PHRASE = {
 }
 
 
+LONGEST_MESSAGE = 2000
+"""Letters: a message may repeat what a client sent, and not megabytes of it."""
+
+
 class RequestError(Exception):
     """A request, or one of its images, cannot be answered.
 
     Args:
         code: why.
-        message: what was found, what is accepted and what to do; goes to the client, so it names no path of the server.
+        message: what was found, what is accepted and what to do; goes to the client, so it names no path of the server;
+            what is beyond `LONGEST_MESSAGE` is left out.
 
     Attributes:
         envelope: of a request that came by the open inference protocol, and is to be refused in its form.
     """
 
     def __init__(self, code: Code, message: str) -> None:
+        message = message if len(message) <= LONGEST_MESSAGE else message[: LONGEST_MESSAGE - 3] + "..."
         super().__init__(message)
         self.code, self.message = code, message
         self.envelope: Envelope | None = None
@@ -67,6 +75,11 @@ class RequestError(Exception):
     def status(self) -> int:
         """The HTTP status."""
         return STATUS[self.code]
+
+    def without_frames(self) -> RequestError:
+        """The same to keep: the frames that it was raised in hold pictures, and whoever keeps it."""
+        self.__context__ = self.__cause__ = None
+        return self.with_traceback(None)
 
     def to_value(self) -> dict[str, str]:
         """The `error` of an answer."""

@@ -9,14 +9,21 @@ with GrpcClient("127.0.0.1:8081", model="det_bccd", token="...") as client:
 from __future__ import annotations
 
 import functools
-import json
-import time
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 
-from cvforge_server.client import ClientError, Result, option_text, pause_s, results_of
+from cvforge_server.client import (
+    ClientError,
+    ImageSource,
+    Result,
+    Tries,
+    content_of,
+    name_of,
+    option_text,
+    parsed,
+    results_of,
+)
 
 if TYPE_CHECKING:
     import grpc
@@ -24,8 +31,9 @@ if TYPE_CHECKING:
 PACKAGE = "org.pytorch.serve.grpc.inference"
 METHOD = f"/{PACKAGE}.InferenceAPIsService/Predictions"
 """TorchServe's own: it hands on what the fields hold as it is, and options too."""
-RETRIED = ("UNAVAILABLE", "INTERNAL")
-"""The latter is what TorchServe says when a worker died or the queue is full."""
+WAITED_FOR, FATAL = "UNAVAILABLE", "INTERNAL"
+"""The latter is what TorchServe says when a worker died, and also when the queue is full, which its message tells apart."""
+NO_ROOM = "has no worker to serve inference request"
 FIELD = "image"
 
 
@@ -37,7 +45,8 @@ class GrpcClient:
         model: name under which it is served.
         token: of the server; None where a proxy asks for none.
         timeout_s: for one try, from its beginning to its answer.
-        retries: further tries where the server does not answer or is not well, later and later.
+        retries: further tries where the server does not answer or has no room, later and later; after an error within it, which
+            may be a worker that died of this request, one at most.
         credentials: of TLS, as `grpc.ssl_channel_credentials` makes them; None for none, which only loopback is fit for.
 
     Raises:
@@ -70,7 +79,7 @@ class GrpcClient:
         self._metadata = () if token is None else (("authorization", f"Bearer {token}"),)
         self._timeout_s, self._retries = timeout_s, retries
 
-    def predict(self, image: bytes | str | Path, **options: Any) -> Result:
+    def predict(self, image: ImageSource, **options: Any) -> Result:
         """What the model says about one image.
 
         Args:
@@ -86,7 +95,7 @@ class GrpcClient:
             raise result
         return result
 
-    def predict_many(self, images: Sequence[bytes | str | Path], **options: Any) -> list[Result | ClientError]:
+    def predict_many(self, images: Sequence[ImageSource], **options: Any) -> list[Result | ClientError]:
         """What the model says about each of several images, in one call; one that is refused stands as its error.
 
         Args:
@@ -100,13 +109,11 @@ class GrpcClient:
         """
         fields = {name: option_text(value).encode("utf-8") for name, value in options.items()}
         for number, image in enumerate(images):
-            fields[f"{FIELD}{number}"] = image if isinstance(image, bytes) else Path(image).read_bytes()
-        names = [str(number) if isinstance(image, bytes) else str(image) for number, image in enumerate(images)]
-        value = json.loads(self._ask(fields))
-        if "results" in value:  # in the order in which gRPC happened to send the fields
-            entries = {entry["image"]: entry for entry in value["results"]}
-            value["results"] = [{**entries[f"{FIELD}{number}"], "image": name} for number, name in enumerate(names)]
-        return results_of(value, status=0)
+            fields[f"{FIELD}{number}"] = content_of(image)
+        value = parsed(self._ask(fields), status=0)
+        if isinstance(value, dict) and isinstance(value.get("results"), list):
+            value["results"] = _in_order(value["results"], [name_of(image, i) for i, image in enumerate(images)])
+        return results_of(value, status=0, count=len(images))
 
     def close(self) -> None:
         """Close the channel."""
@@ -124,17 +131,24 @@ class GrpcClient:
         import grpc
 
         request = self._request_class(model_name=self._model, input=fields)
-        for tries in range(self._retries + 1):
+        tries = Tries(self._retries)
+        while True:
             try:
                 response = self._call(request, timeout=self._timeout_s, metadata=self._metadata)
             except grpc.RpcError as error:
-                status = error.code().name
-                if status not in RETRIED or tries == self._retries:
-                    raise ClientError(f"{status}: {error.details()}", code=status) from None
-                time.sleep(pause_s(tries))
+                status, details = error.code().name, str(error.details())
+                fatal = status == FATAL and NO_ROOM not in details
+                if status not in (WAITED_FOR, FATAL) or not tries.again(fatal=fatal):
+                    raise ClientError(f"{status}: {details}", code=status) from None
             else:
                 return bytes(response.prediction)
-        raise AssertionError("unreachable")
+
+
+def _in_order(entries: list[Any], names: Sequence[str]) -> list[Any]:
+    """Results by the order and the names of their images: gRPC sends fields in whichever order it likes."""
+    known = {entry.get("image"): entry for entry in entries if isinstance(entry, dict)}
+    found = [(known.get(f"{FIELD}{number}"), name) for number, name in enumerate(names)]
+    return [{**entry, "image": name} for entry, name in found if entry is not None]
 
 
 @functools.cache

@@ -16,6 +16,10 @@ if TYPE_CHECKING:
 
 BYTES_PER_MB = 1_000_000
 PIXELS_PER_MEGAPIXEL = 1_000_000
+LARGEST_ANSWER_MB = 1000.0
+"""What a server may be told to take for the limit of an answer."""
+LONGEST_NAME = 1000
+"""Letters of the name of an image: it comes back in the answer, and has a right to a place there."""
 
 
 @dataclass(frozen=True)
@@ -26,11 +30,14 @@ class Limits:
         images: in one request.
         image_mb: of one encoded image, in MB of 10^6 bytes.
         megapixels: of one image, as its header says.
+        answer_mb: of the answer to one request as it is sent, in MB of 10^6 bytes; an image with which it would be larger is
+            refused.
     """
 
     images: int = 16
     image_mb: float = 20.0
     megapixels: float = 50.0
+    answer_mb: float = 50.0
 
     def check_count(self, count: int) -> None:
         """Raise a `RequestError` for more images than a request may have."""
@@ -51,6 +58,12 @@ class Upload:
 
     name: str
     data: bytes | RequestError
+
+
+def check_name(name: str, *, key: str) -> None:
+    """Raise a `RequestError` for a name that is too long to be repeated; `key` says whose it is."""
+    if len(name) > LONGEST_NAME:
+        raise RequestError(Code.MALFORMED, f"{key}: found {len(name)} letters, accepted {LONGEST_NAME}")
 
 
 def decode_upload(upload: Upload, limits: Limits) -> npt.NDArray[np.uint8]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +16,7 @@ from cvforge_server.drift import Drift
 from cvforge_server.errors import Code, RequestError
 from cvforge_server.images import Limits, Upload, decode_upload
 from cvforge_server.options import RequestOptions
+from cvforge_server.room import Room
 
 if TYPE_CHECKING:
     import numpy as np
@@ -55,7 +56,7 @@ class Item:
             self._limits = limits
             self._sample = None if self._drift is None else self._drift.sample(image_bgr)
         except RequestError as problem:
-            self.problem = problem
+            self.problem = problem.without_frames()
         except Exception:  # an image that we have no idea of must not fail its neighbours
             self.problem = unexpected("an image cannot be read")
 
@@ -66,37 +67,49 @@ class Item:
         *,
         labels: Sequence[str],
         options: RequestOptions,
-    ) -> dict[str, Any]:
-        """The image's part of the answer.
+        write: Callable[[Mapping[str, Any]], bytes],
+        room: Room,
+    ) -> bytes:
+        """The image's part of the answer, as it is sent.
 
         Args:
             outputs: of the network for this image, or why there are none; None where `open` found a problem.
             spec: how outputs are read.
             labels: of the model.
             options: of the request.
+            write: makes those bytes of fields.
+            room: for them; where it does not suffice, the image is refused.
         """
         if isinstance(outputs, RequestError):
             self.problem = outputs
         if self.problem is None and outputs is not None and not isinstance(outputs, RequestError):
             try:
-                return self._result(outputs, spec, labels=labels, options=options)
+                row = write(self._result(outputs, spec, labels=labels, options=options, room=room))
+                room.check(len(row))
+                return row
+            except RequestError as problem:
+                self.problem = problem.without_frames()
             except EdgeError as error:
                 _log.error("outputs cannot be read: %s", error)
                 self.problem = RequestError(Code.INFERENCE_FAILED, f"the model's answer is not usable: {error}")
             except Exception:
                 self.problem = unexpected("an image cannot be answered")
-        problem = self.problem
-        assert problem is not None
+        self.objects = 0
+        assert self.problem is not None
+        return write(self.refusal(self.problem))
+
+    def refusal(self, problem: RequestError) -> dict[str, Any]:
+        """The image's part of the answer where it cannot be answered."""
         return {"image": self._upload.name, "status": problem.status, "error": problem.to_value()}
 
     def _result(
-        self, outputs: Outputs, spec: PostprocessSpec, *, labels: Sequence[str], options: RequestOptions
+        self, outputs: Outputs, spec: PostprocessSpec, *, labels: Sequence[str], options: RequestOptions, room: Room
     ) -> dict[str, Any]:
         if options.score_threshold is not None:
             spec = replace(spec, score_threshold=options.score_threshold)
         prediction = postprocess(outputs, spec, self._geometry)
         height, width = self._size_hw
-        fields = result_fields(prediction, labels=labels, options=options, picture_of=self._picture)
+        fields = result_fields(prediction, labels=labels, options=options, picture_of=self._picture, room=room)
         self.objects = len(fields.get("detections", ())) if isinstance(prediction, Detections) else 1
         if self._drift is not None and self._sample is not None:
             self._drift.add(self._sample, outputs, geometry=self._geometry, spec=spec, prediction=prediction)

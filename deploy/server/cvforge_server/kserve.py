@@ -6,7 +6,6 @@ Protocol, https://github.com/kserve/open-inference-protocol, and Triton's binary
 
 from __future__ import annotations
 
-import json
 import math
 import struct
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,8 @@ from typing import Any
 
 from cvforge_edge.records import dataclass
 from cvforge_server.errors import Code, RequestError
-from cvforge_server.images import Limits
+from cvforge_server.images import LONGEST_NAME, Limits, check_name
+from cvforge_server.json_text import json_bytes, quoted, separated
 from cvforge_server.options import shown
 
 LENGTH_HEADER = "Inference-Header-Content-Length"
@@ -51,7 +51,8 @@ def envelope_of(value: Mapping[str, Any]) -> Envelope:
     if isinstance(outputs, list) and outputs and isinstance(outputs[0], dict):
         asked = outputs[0].get("parameters")
         binary = asked.get(BINARY_DATA, binary) is True if isinstance(asked, dict) else binary
-    return Envelope(request_id if isinstance(request_id, str) else "", binary)
+    repeated = isinstance(request_id, str) and len(request_id) <= LONGEST_NAME
+    return Envelope(str(request_id) if repeated else "", binary)
 
 
 def read_inputs(value: Mapping[str, Any], tail: bytes, *, limits: Limits) -> tuple[list[Any], dict[str, Any]]:
@@ -70,6 +71,7 @@ def read_inputs(value: Mapping[str, Any], tail: bytes, *, limits: Limits) -> tup
         raise _malformed("keys", unknown, accepted=", ".join(REQUEST_KEYS))
     if not isinstance(value.get("id", ""), str):
         raise _malformed("id", value["id"], accepted="text")
+    check_name(value.get("id", ""), key="id")
     _check_outputs(value.get("outputs", []))
     options = value.get("parameters", {})
     if not isinstance(options, dict) or not isinstance(options.get(BINARY_OUTPUT, False), bool):
@@ -86,39 +88,42 @@ def read_inputs(value: Mapping[str, Any], tail: bytes, *, limits: Limits) -> tup
     return entries, {name: given for name, given in options.items() if name != BINARY_OUTPUT}
 
 
-def in_form(answer: Mapping[str, Any], *, ok: bool, envelope: Envelope) -> tuple[dict[str, Any], bytes]:
+def in_form(
+    head: Mapping[str, Any], rows: Sequence[bytes] | None, *, problem: RequestError | None, envelope: Envelope
+) -> tuple[bytes, bytes]:
     """An answer of ours as one of this protocol: its JSON, and what follows that.
 
     Args:
-        answer: with `request_id`, `model`, and either `results` and `times_ms` or `error`.
-        ok: whether an image could be answered; otherwise `error` says in one text why not.
+        head: `request_id`, `model`, and perhaps `times_ms`.
+        rows: what is said about each image: JSON where the envelope is binary, otherwise JSON as a text within JSON; None where
+            the request was refused.
+        problem: why it was refused, or the gravest of the images where none could be answered; otherwise None.
         envelope: of the request.
     """
-    model = answer["model"]
-    parameters = {"request_id": answer["request_id"], "task": model["task"], "fingerprint": model["fingerprint"]}
-    parameters |= {f"{stage}_ms": ms for stage, ms in answer.get("times_ms", {}).items()}
-    refused = "error" in answer
-    rows = [answer["error"]] if refused else answer["results"]
-    texts = [json.dumps(row, ensure_ascii=False, allow_nan=False) for row in rows]
-    output: dict[str, Any] = {"name": ERROR if refused else RESULTS, "datatype": BYTES, "shape": [len(texts)]}
-    tail = b""
-    if ok and envelope.binary:
-        elements = [text.encode("utf-8", "backslashreplace") for text in texts]
-        tail = b"".join(LENGTH.pack(len(element)) + element for element in elements)
-        output["parameters"] = {BINARY_SIZE: len(tail)}
-    else:
-        output["data"] = texts
+    model = head["model"]
+    parameters = {"request_id": head["request_id"], "task": model["task"], "fingerprint": model["fingerprint"]}
+    parameters |= {f"{stage}_ms": ms for stage, ms in head.get("times_ms", {}).items()}
     value = {
         "model_name": model["name"],
         "model_version": str(model["version"]),
-        "id": envelope.id or answer["request_id"],
+        "id": envelope.id or head["request_id"],
         "parameters": parameters,
-        "outputs": [output],
     }
-    if not ok:
-        problem = answer["error"] if refused else max(rows, key=lambda row: int(row["status"]))["error"]
-        value["error"] = f"{problem['code']}: {problem['message']}"
-    return value, tail
+    if problem is not None:
+        value["error"] = f"{problem.code.value}: {problem.message}"
+    name = RESULTS
+    if rows is None:
+        assert problem is not None
+        name, rows = ERROR, [quoted(json_bytes(problem.to_value()))]
+    elif problem is not None and envelope.binary:
+        rows = [quoted(row) for row in rows]
+    output: dict[str, Any] = {"name": name, "datatype": BYTES, "shape": [len(rows)]}
+    if problem is None and envelope.binary:
+        tail = b"".join(piece for row in rows for piece in (LENGTH.pack(len(row)), row))
+        value["outputs"] = [{**output, "parameters": {BINARY_SIZE: len(tail)}}]
+        return json_bytes(value), tail
+    begin, middle = json_bytes(value)[:-1], json_bytes(output)[:-1]
+    return b"".join((begin, b', "outputs": [', middle, b', "data": [', *separated(rows), b"]}]}")), b""
 
 
 def _check_outputs(outputs: Any) -> None:
@@ -137,6 +142,7 @@ def _read_tensor(tensor: Any, tail: bytes, *, key: str, limits: Limits) -> tuple
     """The images of a tensor, and what of the tail is left for the next ones."""
     if not isinstance(tensor, dict) or not isinstance(tensor.get("name"), str) or set(tensor) - set(TENSOR_KEYS):
         raise _malformed(key, tensor, accepted=f"an object with {', '.join(TENSOR_KEYS)}")
+    check_name(tensor["name"], key=f"{key}.name")
     if tensor.get("datatype") != BYTES:
         accepted = f"{BYTES}; each element is the content of an image file"
         raise _malformed(f"{key}.datatype", tensor.get("datatype"), accepted=accepted)

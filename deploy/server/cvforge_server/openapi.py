@@ -11,10 +11,11 @@ from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, OPTIONS_HEADER, 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 FIELD_NAME = "^[A-Za-z0-9_.-]+$"
 """Of a form; TorchServe answers 500 to a field without a name."""
+USUAL_URL = "http://127.0.0.1:8080"
 MEANINGS = {
-    400: "The request cannot be understood, has a wrong option, or the token is missing or wrong.",
+    400: "No image (as of every GET: `empty`), a request that cannot be understood, a wrong option, or no valid token.",
     404: "There is no such model.",
-    413: "More than the server takes on: too many images, too many bytes, or too many pixels.",
+    413: "More than the server takes on: too many images, bytes or pixels, or more than an answer has room for.",
     415: "Neither JPEG, PNG nor WebP.",
     422: "The image is damaged.",
     500: "The model failed at the image, a worker took too long, or a form cannot be read.",
@@ -24,11 +25,12 @@ MEANINGS = {
 """Of every status that is not 200; 404, 503 and 507 are TorchServe's own."""
 
 
-def openapi_document(*, model: str | None = None) -> dict[str, Any]:
+def openapi_document(*, model: str | None = None, url: str = USUAL_URL) -> dict[str, Any]:
     """The document; the same for every model, except for the name in the address.
 
     Args:
         model: name under which it is served; None leaves it a parameter.
+        url: of the server.
     """
     name = model or "{model}"
     predict = _operation(
@@ -48,7 +50,7 @@ def openapi_document(*, model: str | None = None) -> dict[str, Any]:
     return {
         "openapi": "3.1.0",
         "info": {"title": "CVForge", "version": "1", "description": "Predictions of a bundle behind TorchServe."},
-        "servers": [{"url": "http://127.0.0.1:8080"}],
+        "servers": [{"url": url}],
         "security": [{"token": []}],
         "paths": {f"/predictions/{name}": {"post": predict}, f"/v2/models/{name}/infer": {"post": infer}},
         "components": {"securitySchemes": {"token": {"type": "http", "scheme": "bearer"}}, "schemas": _schemas()},

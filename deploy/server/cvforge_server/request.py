@@ -10,7 +10,7 @@ from cvforge_edge.records import dataclass
 from cvforge_edge.strict_json import parse_strict
 from cvforge_edge.types import Task
 from cvforge_server.errors import Code, RequestError
-from cvforge_server.images import Limits, Upload
+from cvforge_server.images import Limits, Upload, check_name
 from cvforge_server.json_bounds import check_bounds
 from cvforge_server.kserve import LENGTH_HEADER, Envelope, envelope_of, read_inputs
 from cvforge_server.options import OPTION_NAMES, RequestOptions, read_options, shown
@@ -114,6 +114,7 @@ class _Reading:
         elif _is_option(part):
             _add(self.options, {part.name: _text(part)})
         else:
+            check_name(part.name, key="name of a field")
             self.uploads.append(Upload(part.name, part.data))
 
     def _read_json(self, part: Part) -> tuple[list[Any], Mapping[str, Any]]:
@@ -204,6 +205,7 @@ def _upload(entry: Any, number: int) -> Upload:
     name = entry.get("name", str(number))
     if not isinstance(name, str):
         raise RequestError(Code.MALFORMED, f"JSON: images[{number}].name: found {_kind(name)}, accepted text")
+    check_name(name, key=f"JSON: images[{number}].name")
     if isinstance(entry["data"], bytes):
         return Upload(name, entry["data"])
     try:

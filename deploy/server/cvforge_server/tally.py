@@ -8,7 +8,8 @@ from collections import Counter
 from collections.abc import Iterator
 
 from cvforge_edge.records import dataclass
-from cvforge_server.core import MS_PER_S, Reply
+from cvforge_server.core import MS_PER_S
+from cvforge_server.reply import Reply
 
 STAGE_SECONDS, REPLIES, OBJECTS = "cvforge_stage_seconds", "cvforge_replies_total", "cvforge_objects_total"
 BUCKET, SUM, COUNT = f"{STAGE_SECONDS}_bucket", f"{STAGE_SECONDS}_sum", f"{STAGE_SECONDS}_count"

@@ -13,7 +13,7 @@ from cvforge_edge.evidence.reference import read_reference
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.predictor import choose_model
 from cvforge_server.commands.options import add_store, count_from, number_from, parser
-from cvforge_server.images import Limits
+from cvforge_server.images import LARGEST_ANSWER_MB, Limits
 from cvforge_server.torchserve.model_config import ModelConfig
 
 EXAMPLES = """\
@@ -58,7 +58,7 @@ def _config(options: argparse.Namespace) -> ModelConfig:
         largest_batch=options.batch,
         batch_delay_ms=options.batch_delay,
         response_timeout_s=options.timeout,
-        limits=Limits(options.max_images, options.max_mb, options.max_megapixels),
+        limits=Limits(options.max_images, options.max_mb, options.max_megapixels, options.max_answer_mb),
         drift_every_s=options.drift_every,
     )
 
@@ -96,6 +96,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-mb", type=number_from(0.001, 1000), default=limits.image_mb, metavar="MB", help=mb_help)
     pixels_help = "of one image, as its header says, in millions of pixels (default 50)"
     add("--max-megapixels", type=number_from(0.001, 1000), default=limits.megapixels, metavar="MP", help=pixels_help)
+    answer_help = (
+        f"of the answer to one request, in MB (default {limits.answer_mb:g}); images for which it has no room are refused: "
+        "pictures of annotated, masks. TorchServe keeps four times as much in memory (start --heap-mb) for each that it sends"
+    )
+    answer_number = number_from(0.001, LARGEST_ANSWER_MB)
+    add("--max-answer-mb", type=answer_number, default=limits.answer_mb, metavar="MB", help=answer_help)
     drift_help = (
         "so often a worker compares the pictures of its last hour with the reference in the bundle, for Prometheus; 0 for "
         f"never (default {usual.drift_every_s:g})"

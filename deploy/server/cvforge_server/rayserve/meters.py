@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from cvforge_server.core import MS_PER_S, Reply
+from cvforge_server.core import MS_PER_S
+from cvforge_server.reply import Reply
 from cvforge_server.tally import BOUNDARIES_S, LABELS, OBJECTS, REPLIES, STAGE_SECONDS, SUM
 
 UPDATE_REFUSED = "cvforge_update_refused"

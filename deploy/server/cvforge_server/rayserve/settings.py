@@ -14,7 +14,7 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.records import dataclass
 from cvforge_server.commands.options import count_from, number_from
-from cvforge_server.images import Limits
+from cvforge_server.images import LARGEST_ANSWER_MB, Limits
 
 BUNDLE = "bundle"
 
@@ -33,6 +33,7 @@ class Settings:
         max_images: in one request.
         max_mb: of one image, in MB of 10^6 bytes.
         max_megapixels: of one image, as its header says.
+        max_answer_mb: of the answer to a request, as it is sent.
         max_request_mb: of the body of a request.
         trust: absolute path of a folder of *.pub files, or of one: only what they have signed; None for any bundle.
     """
@@ -45,6 +46,7 @@ class Settings:
     max_images: int = 16
     max_mb: float = 20.0
     max_megapixels: float = 50.0
+    max_answer_mb: float = 50.0
     max_request_mb: float = 50.0
     trust: str | None = None
 
@@ -72,7 +74,7 @@ class Settings:
     @property
     def limits(self) -> Limits:
         """As the core takes them."""
-        return Limits(self.max_images, self.max_mb, self.max_megapixels)
+        return Limits(self.max_images, self.max_mb, self.max_megapixels, self.max_answer_mb)
 
 
 def absolute_path(text: str) -> str:
@@ -109,6 +111,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "max_images": count_from(1, 1000),
     "max_mb": number_from(0.001, 1000),
     "max_megapixels": number_from(0.001, 1000),
+    "max_answer_mb": number_from(0.001, LARGEST_ANSWER_MB),
     "max_request_mb": number_from(0.001, 10_000),
     "trust": absolute_path,
 }

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from typing import Any
 
 from cvforge_edge.status import Gauge
-from cvforge_server.core import Reply
 from cvforge_server.drift import FOUND, IMAGES, LEVEL
+from cvforge_server.reply import Reply
 from cvforge_server.tally import LABELS, Tally
 
 TELL_S = 2.0

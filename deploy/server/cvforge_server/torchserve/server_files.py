@@ -12,12 +12,15 @@ from typing import Any
 from cvforge_edge.errors import UsageError
 from cvforge_edge.records import dataclass
 from cvforge_server.errors import ServerError
+from cvforge_server.images import BYTES_PER_MB, LARGEST_ANSWER_MB
 from cvforge_server.torchserve.meters import DECLARED
 from cvforge_server.torchserve.server_logs import LOG_CONFIG_NAME, log_configuration
 
 CONFIG_NAME, METRICS_NAME, KEYS_NAME, STATE_NAME = "config.properties", "metrics.yaml", "key_file.json", "server.json"
 LOGS = "logs"
 MINUTES_PER_DAY = 24 * 60
+HEADROOM_MB = 50
+"""TorchServe ends a worker over an answer beyond its own limit, which is therefore above the largest that an archive can have."""
 LOOPBACK = "127.0.0.1"
 JAVA_OPTIONS = "-XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """It hands bytes on: what its second compiler gains is less than what that costs for the first thousands of requests."""
@@ -140,8 +143,8 @@ class ServerConfig:
             "install_py_dep_per_model": "false",
             "decode_input_request": "false",  # the handler does; JSON that is none would end the worker here
             "limit_max_image_pixels": "true",
-            "max_request_size": round(self.request_mb * 1_000_000),
-            "max_response_size": 100_000_000,
+            "max_request_size": round(self.request_mb * BYTES_PER_MB),
+            "max_response_size": round((LARGEST_ANSWER_MB + HEADROOM_MB) * BYTES_PER_MB),
             "job_queue_size": self.queue,
             "number_of_gpu": self.gpus,
             "metrics_mode": "prometheus",

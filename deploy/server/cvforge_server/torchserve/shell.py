@@ -16,10 +16,11 @@ from urllib.parse import parse_qsl
 import cv2
 
 from cvforge_edge.errors import BundleError, EdgeError
-from cvforge_server.core import Core, Reply
+from cvforge_server.core import Core
 from cvforge_server.item import OK
 from cvforge_server.kserve import LENGTH_HEADER
 from cvforge_server.options import OPTIONS_HEADER
+from cvforge_server.reply import Reply
 from cvforge_server.request import Part
 from cvforge_server.request_log import (
     REFUSED,
