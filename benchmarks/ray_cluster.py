@@ -156,13 +156,14 @@ class RayCluster:
         return "".join(path.read_text(errors="replace") for path in found)
 
     def metrics(self) -> str:
-        """What Prometheus would read from all nodes."""
+        """What Prometheus would read from all nodes; like it, this leaves out what does not answer."""
         listed = json.loads((self._folder / "prom_metrics_service_discovery.json").read_text())
         texts = []
         for target in listed[0]["targets"]:
             connection = http.client.HTTPConnection(target, timeout=START_S)
-            connection.request("GET", "/metrics")
-            texts.append(connection.getresponse().read().decode())
+            with suppress(OSError, http.client.HTTPException):
+                connection.request("GET", "/metrics")
+                texts.append(connection.getresponse().read().decode())
             connection.close()
         return "".join(texts)
 
