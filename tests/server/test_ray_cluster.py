@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -12,6 +13,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 import pytest
 
 from cvforge_edge.records import dataclass
@@ -169,6 +172,22 @@ def test_replicas_come_with_the_load_to_both_nodes_and_go_without_it(deployed: D
     assert len(set(nodes)) == 2
     detector.wait_for_replicas(1)
     assert (load.failed, load.wrong) == ([], [])
+
+
+def test_a_replica_with_much_to_do_is_not_taken_for_a_dead_one(deployed: Deployed) -> None:
+    detector, cluster = deployed.detector, deployed.cluster
+    noise = np.random.default_rng(0).integers(0, 256, (3000, 4000, 3), dtype=np.uint8)
+    image = base64.b64encode(cv2.imencode(".jpg", noise)[1].tobytes()).decode()
+    body = json.dumps({"images": [{"data": image}] * 3, "options": {"annotated": True}}).encode()
+    detector.config["applications"][0]["deployments"][0] |= {"health_check_period_s": 0.5, "health_check_timeout_s": 3}
+    detector.deploy(most=1)
+    detector.exchange()
+    before = cluster.replicas(detector.name)
+    with ThreadPoolExecutor(8) as pool:  # a minute of work for one replica
+        headers = {"Content-Type": "application/json"}
+        statuses = list(pool.map(lambda _: deployed.ask(detector.path, body, headers=headers)[0], range(12)))
+    assert set(statuses) <= {200, 408, 503} and statuses.count(200) > 1
+    assert [one["pid"] for one in cluster.replicas(detector.name)] == [one["pid"] for one in before]
 
 
 def test_a_killed_replica_is_replaced_and_clients_see_a_documented_status(deployed: Deployed) -> None:
