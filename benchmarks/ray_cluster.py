@@ -1,6 +1,6 @@
-"""A Ray cluster of two nodes on this machine, reached by nobody else, in processes of its own, for benchmarks and tests; it ends with its owner.
+"""A Ray cluster of two nodes on this machine, in processes of its own, for benchmarks and tests; it ends with its owner.
 
-Configurations go in by the interface that `serve deploy` uses.
+It listens on loopback and wants a token. Configurations go in by the interface that `serve deploy` uses.
 """
 
 from __future__ import annotations
