@@ -1,6 +1,6 @@
 """A Ray cluster of two nodes on this machine, in processes of its own, for benchmarks and tests; it ends with its owner.
 
-Configurations go in by the interface that `serve deploy` uses.
+It listens on loopback and wants a token. Configurations go in by the interface that `serve deploy` uses.
 """
 
 from __future__ import annotations
@@ -8,6 +8,7 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import secrets
 import shutil
 import signal
 import socket
@@ -42,6 +43,7 @@ class RayCluster:
     def __init__(self, *, cpus: int = 2) -> None:
         self._cpus = cpus
         self._folder = Path(tempfile.mkdtemp(prefix="ray-", dir="/tmp"))  # paths of sockets may have 107 characters
+        self._token = secrets.token_hex(32)
         self._process: subprocess.Popen[str] | None = None
         self.dashboard_port, self.port = free_port(), free_port()
 
@@ -76,6 +78,9 @@ class RayCluster:
             **os.environ,
             "PYTHONPATH": os.pathsep.join(map(str, paths)),
             "RAY_USAGE_STATS_ENABLED": "0",
+            "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # Ray's servers listen on 127.0.0.1 alone, but one in each replica
+            "RAY_AUTH_MODE": "token",
+            "RAY_AUTH_TOKEN": self._token,
             "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": PROXY_READY_S,
             "RAY_worker_niceness": "0",  # 15 otherwise: beside clients on the same cores, replicas would get what is left
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
@@ -146,6 +151,12 @@ class RayCluster:
             time.sleep(STEP_S)
         raise TimeoutError(f"waited {limit_s:.0f} s for {what}; {self._request('GET', APPLICATIONS)[1][:4000]}")
 
+    @property
+    def pid(self) -> int:
+        """Of the process that all others of the cluster descend from."""
+        assert self._process is not None
+        return self._process.pid
+
     def log(self) -> str:
         """What the cluster's own process said."""
         return (self._folder / "cluster.log").read_text(errors="replace")[-4000:]
@@ -168,9 +179,10 @@ class RayCluster:
         return "".join(texts)
 
     def _request(self, method: str, path: str, body: str | None = None) -> tuple[int, str]:
+        headers = {"Content-Type": "application/json", "Authorization": f"Bearer {self._token}"}
         connection = http.client.HTTPConnection(LOOPBACK, self.dashboard_port, timeout=START_S)
         try:
-            connection.request(method, path, body, {"Content-Type": "application/json"})
+            connection.request(method, path, body, headers)
             response = connection.getresponse()
             return response.status, response.read().decode("utf-8", "replace")
         finally:

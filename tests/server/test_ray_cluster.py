@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import os
@@ -13,6 +14,9 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
+import psutil
 import pytest
 
 from cvforge_edge.records import dataclass
@@ -25,8 +29,10 @@ from server.bundles import build_batch_bundle
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray.serve")
+grpc = pytest.importorskip("grpc")
 
 PNG = {"Content-Type": "image/png"}
+LOOPBACK = ("127.0.0.1", "::1", "::ffff:127.0.0.1")
 CLASSIFIER = "/predictions/cls_clothing"
 
 
@@ -68,6 +74,30 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         subject.deploy(most=1)
         cluster.wait_for_status("cls_clothing")
         yield Deployed(cluster, subject, folder)
+
+
+def test_others_reach_no_port_of_the_cluster_but_those_that_want_its_token(deployed: Deployed) -> None:
+    listening = []
+    for process in psutil.Process(deployed.cluster.pid).children(recursive=True):
+        with suppress(psutil.NoSuchProcess):
+            found = process.net_connections("tcp")
+            listening += [one.laddr for one in found if one.status == psutil.CONN_LISTEN]
+    ports = {place.port for place in listening}
+    assert {deployed.cluster.port, deployed.cluster.dashboard_port} < ports and len(
+        ports
+    ) > 6  # and those of Ray's core
+    elsewhere = {place.port for place in listening if place.ip not in LOOPBACK}
+    assert len(elsewhere) == 2  # in each replica the server that requests of other machines come to
+    for port in elsewhere:
+        with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+            handle = channel.unary_unary("/ray.serve.ASGIService/HandleRequest")
+            with pytest.raises(grpc.RpcError) as refused:
+                handle(b"", timeout=60)
+        assert refused.value.code() is grpc.StatusCode.UNAUTHENTICATED
+    connection = http.client.HTTPConnection("127.0.0.1", deployed.cluster.dashboard_port, timeout=120)
+    connection.request("GET", "/api/serve/applications/")
+    assert connection.getresponse().status == 401
+    connection.close()
 
 
 def test_the_models_of_one_configuration_answer_as_their_cores_do(deployed: Deployed) -> None:
@@ -173,6 +203,22 @@ def test_replicas_come_with_the_load_to_both_nodes_and_go_without_it(deployed: D
     assert len(set(nodes)) == 2
     detector.wait_for_replicas(1)
     assert (load.failed, load.wrong) == ([], [])
+
+
+def test_a_replica_with_much_to_do_is_not_taken_for_a_dead_one(deployed: Deployed) -> None:
+    detector, cluster = deployed.detector, deployed.cluster
+    noise = np.random.default_rng(0).integers(0, 256, (300, 400, 3), dtype=np.uint8)
+    image = base64.b64encode(cv2.imencode(".jpg", cv2.resize(noise, (4000, 3000)))[1].tobytes()).decode()
+    body = json.dumps({"images": [{"data": image}] * 8, "options": {"annotated": True}}).encode()
+    detector.config["applications"][0]["deployments"][0] |= {"health_check_period_s": 0.5, "health_check_timeout_s": 3}
+    detector.deploy(most=1)
+    detector.exchange()
+    before = cluster.replicas(detector.name)
+    with ThreadPoolExecutor(8) as pool:  # a minute of work for one replica
+        headers = {"Content-Type": "application/json"}
+        statuses = list(pool.map(lambda _: deployed.ask(detector.path, body, headers=headers)[0], range(12)))
+    assert set(statuses) <= {200, 408, 503} and statuses.count(200) > 1
+    assert [one["pid"] for one in cluster.replicas(detector.name)] == [one["pid"] for one in before]
 
 
 def test_a_killed_replica_is_replaced_and_clients_see_a_documented_status(deployed: Deployed) -> None:

@@ -6,6 +6,7 @@ import asyncio
 import base64
 import json
 import logging
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -229,3 +230,30 @@ def test_a_replica_whose_network_fails_is_not_well(replica: Predictions, monkeyp
 def test_only_signed_bundles_are_loaded_where_keys_are_given(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="no such file or folder"):
         Predictions(Settings(trust=str(tmp_path / "keys")))
+
+
+def test_requests_whose_clients_are_gone_are_not_decoded_and_the_others_are_answered(
+    replica: Predictions, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gate, seen, answer = threading.Event(), [], Core.answer
+
+    def slow(core: Core, requests: Any, *, ids: Any) -> Any:
+        seen.extend(ids)
+        assert gate.wait(60)
+        return answer(core, requests, ids=ids)
+
+    async def some_go() -> list[int]:
+        monkeypatch.setattr(Core, "answer", slow)
+        asked = [http_request(RED, headers={**PNG, "X-Request-ID": f"r{n}"}) for n in range(12)]
+        tasks = [asyncio.ensure_future(replica(request)) for request in asked]
+        while not seen:
+            await asyncio.sleep(0.01)
+        await replica.check_health()  # full of work, and well
+        for task in tasks[1:10]:
+            task.cancel()
+        await asyncio.wait(tasks[1:10])
+        gate.set()
+        return [(await tasks[number]).status_code for number in (0, 10, 11)]
+
+    assert run(some_go) == [200, 200, 200]
+    assert seen == ["r0", "r10", "r11"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 import shutil
 import signal
 import socket
+import stat
 import subprocess
 import sys
 import tempfile
@@ -107,6 +109,15 @@ def listening_places(processes: list[psutil.Process]) -> set[str]:
     return places
 
 
+def ray_folders(run: subprocess.Popen[str]) -> set[Path]:
+    """Those that the processes of a run name in their command lines."""
+    found = set()
+    for process in family(run):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            found |= {Path(name) for name in re.findall(r"/tmp/cvforge-ray-\w+", " ".join(process.cmdline()))}
+    return found
+
+
 def plain_lines(work: Path) -> dict[str, list[dict]]:
     """What the command says without --ray, by the name of the image; it ends at a damaged image, so it gets the others."""
     good = work / "good"
@@ -150,6 +161,8 @@ def test_whatever_ends_a_run_the_next_ones_complete_it(work: Path) -> None:
     wait_for_part(killed, output)
     others = family(killed)
     assert listening_places(others) <= {"127.0.0.1", "::1", "::ffff:127.0.0.1"}
+    (folder,) = ray_folders(killed)
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
     killed.kill()
     killed.communicate()
     wait_until(lambda: not any(map(alive, others)))
@@ -158,6 +171,7 @@ def test_whatever_ends_a_run_the_next_ones_complete_it(work: Path) -> None:
 
     stopped = start(work, "out")
     wait_for_part(stopped, output)
+    assert not folder.exists()
     beside = start(work, "out")
     assert "another run works in this folder" in beside.communicate(timeout=PATIENCE_S)[1]
     assert beside.returncode == 6

@@ -6,11 +6,10 @@ import importlib.util
 import logging
 import math
 import os
-import shutil
+import secrets
 import socket
-import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import cvforge_edge
@@ -18,6 +17,7 @@ import cvforge_server
 from cvforge_edge.backends import BACKENDS
 from cvforge_edge.errors import UsageError
 from cvforge_edge.standard_error import STANDARD_ERROR
+from cvforge_server.bulk.ray_folder import private_folder
 from cvforge_server.errors import ServerError
 
 PACKAGES = ("ray", "pyarrow")
@@ -25,6 +25,7 @@ INSTALL = 'pip install -e ".[ray]" (or: make install EXTRAS=train,export,ray,dev
 OBJECT_STORE_BYTES = 100_000_000
 """What goes between processes are names of parts, so the least that Ray takes is plenty."""
 REACHABLE_S = 20.0
+TOKEN_BYTES = 32
 TOKEN_ADVICE = (
     "; it asks for a token: set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH if it is not in ~/.ray/auth_token"
 )
@@ -69,15 +70,24 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
     os.environ.update({name: os.environ.get(name, value) for name, value in _QUIET.items()})
     if address is None:
         os.environ.update(_LOOPBACK)  # read when Ray is imported
+        os.environ["RAY_AUTH_MODE"] = "token"  # other users of this machine reach loopback as well
+        os.environ.setdefault("RAY_AUTH_TOKEN", secrets.token_hex(TOKEN_BYTES))
+    with ExitStack() as stack:
+        temporary = stack.enter_context(private_folder()) if address is None else None
+        stack.enter_context(_connected(address, processors=processors, temporary=temporary))
+        yield
+
+
+@contextmanager
+def _connected(address: str | None, *, processors: int, temporary: Path | None) -> Iterator[None]:
     import ray
 
-    temporary = tempfile.mkdtemp(prefix="cvforge-ray-", dir="/tmp") if address is None else None
     code = [str(Path(package.__path__[0])) for package in (cvforge_edge, cvforge_server)]
     own = {
         "num_cpus": processors,
         "include_dashboard": False,
         "object_store_memory": OBJECT_STORE_BYTES,
-        "_temp_dir": temporary,  # short: names of sockets are cut at 107 bytes
+        "_temp_dir": str(temporary),
     }
     try:
         with _silent_standard_error():
@@ -94,8 +104,6 @@ def running_ray(address: str | None, *, processors: int) -> Iterator[None]:
         yield
     finally:
         ray.shutdown()
-        if temporary is not None:
-            shutil.rmtree(temporary, ignore_errors=True)
 
 
 def check_reachable(address: str) -> None:

@@ -7,7 +7,7 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from cvforge_edge.errors import SourceError
+from cvforge_edge.errors import SourceError, UsageError
 from cvforge_edge.sources.names import IMAGE_SUFFIXES
 
 TEXT_SUFFIX, PARQUET_SUFFIX = ".txt", ".parquet"
@@ -40,12 +40,24 @@ def list_source(source: str) -> Iterator[str]:
         found = _matching(source)
     else:
         raise SourceError(f"--source {source}: there is no such file or folder; {ACCEPTED}")
-    return map(absolute_source, found)
+    return map(_absolute, found)
 
 
 def absolute_source(source: str) -> str:
-    """What the user means by a source, from whichever folder the next command is given."""
-    return os.path.abspath(source)  # noqa: PTH100  Path.absolute leaves `..` in
+    """What the user means by a source, from whichever folder the next command is given.
+
+    Raises:
+        UsageError: it is an address, whose slashes a path would lose.
+    """
+    if "://" in source and not Path(source).exists():
+        raise UsageError(
+            f"--source {source}: found an address, accepted: what is on this machine's disks; mount or copy it; {ACCEPTED}"
+        )
+    return _absolute(source)
+
+
+def _absolute(path: str) -> str:
+    return os.path.abspath(path)  # noqa: PTH100  Path.absolute leaves `..` in
 
 
 def _of_file(path: Path, source: str) -> Iterator[str]:

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from ray.serve import Application
 
 DEPLOYMENT = "Predictions"
-ONGOING, QUEUED = 16, 100
-"""Requests that a replica has at hand, and that wait for one at a proxy; more are refused with 503."""
+ONGOING, QUEUED = 8, 100
+"""Requests that a replica has at hand, bodies and all, and that wait for one at a proxy; more are refused with 503."""
 GRACEFUL_S = 30.0
 """So long a replica that is to end may take for the requests that it has."""
 

@@ -9,7 +9,6 @@ os.environ.setdefault("OPENCV_LOG_LEVEL", "ERROR")
 import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 import cv2
@@ -19,6 +18,7 @@ from cvforge_server.core import MS_PER_S, Core, Reply
 from cvforge_server.errors import Code, RequestError
 from cvforge_server.item import unexpected
 from cvforge_server.rayserve.meters import Meters
+from cvforge_server.rayserve.network_thread import NetworkThread
 from cvforge_server.rayserve.reading import read_parts, request_id
 from cvforge_server.rayserve.settings import BUNDLE, Settings, absolute_path
 from cvforge_server.request import Part
@@ -51,7 +51,7 @@ class Predictions:
         self._folder: str | None = None
         self._update_refused = False
         self._meters = Meters()
-        self._network = ThreadPoolExecutor(1, thread_name_prefix="network")
+        self._network = NetworkThread(lambda: self._loaded().warm_up(), longest_call_s=settings.longest_call_s)
         self._answer = self._answer_alone if settings.batch == 1 else self._batched()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -80,24 +80,27 @@ class Predictions:
             self._note_update(refused=True)
             _log.error("update refused, %s goes on answering: %s", self._core.model, error)
         else:
-            await loop.run_in_executor(self._network, self._exchange, core)
+            await self._network.run(lambda: self._exchange(core))
             self._folder = folder
             self._note_update(refused=False)
             _log.info("ready: %s", core.model)
 
     async def check_health(self) -> None:
-        """Run the network once; Ray replaces a replica where this fails or hangs.
+        """Run the network once, behind the requests that wait; Ray replaces a replica where this fails three times.
 
         Raises:
             UsageError: the configuration names no bundle.
-            BackendError: the network fails.
+            BackendError: the network fails or hangs.
         """
-        core = self._loaded()
-        await asyncio.get_running_loop().run_in_executor(self._network, core.warm_up)
+        self._loaded()
+        await self._network.check()
         self._note_update(refused=self._update_refused)  # Ray forgets a gauge that nobody sets
 
     async def __call__(self, request: Request) -> Response:
-        """Answer one request of HTTP; `GET .../ready` says which model answers."""
+        """Answer one request of HTTP; `GET .../ready` says which model answers.
+
+        Ray cancels this where the client goes, or after `request_timeout_s`: what has not begun then never begins.
+        """
         from starlette.responses import JSONResponse, Response
 
         name, core = request_id(request), self._loaded()
@@ -109,6 +112,9 @@ class Predictions:
             reply = await self._answer(parts, name)
         except RequestError as problem:
             reply = core.refusal(problem, request_id=name)
+        except asyncio.CancelledError:  # the client is gone, or Ray has told it that it took too long
+            _log.info("request=%s given up", name)
+            raise
         except Exception:  # whatever it is, the client gets an answer in the form that is documented
             reply = core.refusal(unexpected("a request cannot be answered"), request_id=name)
         self._note(reply, name)
@@ -128,8 +134,7 @@ class Predictions:
         return gathered
 
     async def _answer_together(self, requests: list[Sequence[Part]], ids: list[str]) -> list[Reply]:
-        loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._network, lambda: self._loaded().answer(requests, ids=ids))
+        return await self._network.run(lambda: self._loaded().answer(requests, ids=ids))
 
     def _load(self, folder: str) -> Core:
         settings = self._settings

@@ -35,6 +35,8 @@ class Settings:
         max_megapixels: of one image, as its header says.
         max_answer_mb: of the answer to a request, as it is sent.
         max_request_mb: of the body of a request.
+        longest_call_s: of the network thread, for one request or the requests of a batch: a replica whose call takes longer is
+            taken for hung, and replaced.
         trust: absolute path of a folder of *.pub files, or of one: only what they have signed; None for any bundle.
     """
 
@@ -48,6 +50,7 @@ class Settings:
     max_megapixels: float = 50.0
     max_answer_mb: float = 50.0
     max_request_mb: float = 50.0
+    longest_call_s: float = 120.0
     trust: str | None = None
 
     @classmethod
@@ -113,6 +116,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "max_megapixels": number_from(0.001, 1000),
     "max_answer_mb": number_from(0.001, LARGEST_ANSWER_MB),
     "max_request_mb": number_from(0.001, 10_000),
+    "longest_call_s": number_from(1, 100_000),
     "trust": absolute_path,
 }
 """By name: how a value is read."""
