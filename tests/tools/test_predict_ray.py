@@ -61,7 +61,11 @@ BULK = ("bundle", "--source", "photos", "--ray")
         (("photos", *BULK[1:]), 7, "manifest.json: not found"),
         (("bundle", "--source", "nowhere", "--ray"), 8, "there is no such file or folder"),
         (("bundle", "--source", "run", "--ray"), 8, "found no image"),
-        (("bundle", "--source", "s3://b/x/*.jpg", "--ray"), 2, "--source s3://b/x/*.jpg: found an address, accepted: what is"),
+        (
+            ("bundle", "--source", "s3://b/x/*.jpg", "--ray"),
+            2,
+            "--source s3://b/x/*.jpg: found an address, accepted: what is",
+        ),
         (("bundle", "--source", "https://h/a.jpg", "--ray"), 2, "--source https://h/a.jpg: found an address"),
     ],
 )
