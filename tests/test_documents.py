@@ -66,3 +66,10 @@ def test_every_link_and_target_exists(path: Path) -> None:
     assert [link for link in links if not (path.parent / link).exists()] == []
     targets = set(re.findall(r"^([a-z-]+):", (REPOSITORY / "Makefile").read_text(encoding="utf-8"), re.M))
     assert set(re.findall(r"(?:^|`)make ([a-z-]+)", text, re.M)) <= targets
+
+
+def test_nobody_is_told_to_install_our_name_from_pypi() -> None:
+    """There it is somebody else's package; ours is installed from a clone."""
+    texts = {path: path.read_text(encoding="utf-8") for path in [*DOCUMENTS, *REPOSITORY.glob("[cdt]*/**/*.py")]}
+    wrong = [path for path, text in texts.items() if re.search(r"pip install [^\n]*?[\"' ]cvforge\[", text)]
+    assert wrong == []

@@ -88,7 +88,7 @@ def _require(package: str) -> None:
 
     if importlib.util.find_spec(package) is None:
         raise ConfigError(
-            f"logging.{package}: {package} is not installed; pip install 'cvforge[track]', or set it to false"
+            f"logging.{package}: {package} is not installed; in a clone of CVForge: pip install -e '.[track]', or set it to false"
         )
 
 

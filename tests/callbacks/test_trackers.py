@@ -30,7 +30,8 @@ def test_nested_values_become_dotted_names() -> None:
 @pytest.mark.parametrize("name", ["mlflow", "wandb"])
 def test_a_tracker_that_is_not_installed_is_named(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.util, "find_spec", lambda package: None)
-    with pytest.raises(ConfigError, match=rf"logging.{name}: {name} is not installed; pip install 'cvforge\[track\]'"):
+    told = rf"logging.{name}: {name} is not installed; in a clone of CVForge: pip install -e '.\[track\]'"
+    with pytest.raises(ConfigError, match=told):
         build_trackers(LoggingSection(**{name: True}), run_name="det", run_dir=tmp_path)
 
 

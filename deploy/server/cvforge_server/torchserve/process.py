@@ -275,4 +275,4 @@ def _check_programs() -> None:
     if shutil.which(java) is None:
         raise ServerError("java: not found; TorchServe needs Java 11 or newer: apt-get install openjdk-17-jre-headless")
     if importlib.util.find_spec("ts") is None or importlib.util.find_spec("torch") is None:
-        raise ServerError("torchserve or torch is not installed; pip install 'cvforge[server]'")
+        raise ServerError('torchserve or torch is not installed; in a clone of CVForge: pip install -e ".[server]"')

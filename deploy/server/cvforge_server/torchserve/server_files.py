@@ -226,7 +226,7 @@ def _metrics() -> dict[str, Any]:
 
     place = importlib.util.find_spec("ts")
     if place is None or place.origin is None:
-        raise ServerError("torchserve is not installed; pip install 'cvforge[server]'")
+        raise ServerError('torchserve is not installed; in a clone of CVForge: pip install -e ".[server]"')
     text = (Path(place.origin).parent / "configs" / "metrics.yaml").read_text(encoding="utf-8")
     declared: dict[str, Any] = yaml.safe_load(text)
     model_metrics = declared.setdefault("model_metrics", {})
