@@ -163,7 +163,8 @@ class RayCluster:
 
     def serve_logs(self) -> str:
         """What replicas, proxies and the controller have logged."""
-        found = sorted((self._folder / "session_latest" / "logs" / "serve").glob("*.log"))
+        logs = self._folder / "session_latest" / "logs"
+        found = sorted([*(logs / "serve").glob("*.log"), *logs.glob("worker-*.out")])
         return "".join(path.read_text(errors="replace") for path in found)
 
     def metrics(self) -> str:

@@ -105,6 +105,10 @@ def test_the_models_of_one_configuration_answer_as_their_cores_do(deployed: Depl
     fingerprint, results = core_says(deployed.detector.bundles[0], SQUARES)
     assert (status, value["results"], value["model"]["fingerprint"]) == (200, results, fingerprint)
     assert value["request_id"] == headers["x-request-id"] == "r-1"
+    line = (
+        r'{.*"event": "request", "application": "det_bccd", "replica": "\w+", "request_id": "r-1", .*"status": 200, .*}'
+    )
+    deployed.cluster.wait(lambda: re.search(line, deployed.cluster.serve_logs()) is not None, "the line of the log")
     status, value, headers = deployed.ask(CLASSIFIER, SQUARES)
     assert (status, value["results"]) == (200, core_says(deployed.folder / "classifier", SQUARES)[1])
     assert value["request_id"] == headers["x-request-id"]
@@ -132,7 +136,7 @@ def test_a_body_of_unknown_length_is_refused_where_it_becomes_too_large(deployed
 
 
 def test_prometheus_finds_the_figures_of_answers(deployed: Deployed) -> None:
-    assert deployed.ask(deployed.detector.path, b"no image")[0] == 415
+    assert [deployed.ask(deployed.detector.path, data)[0] for data in (b"no image", SQUARES)] == [415, 200]
     wanted = {
         'ray_cvforge_replies_total.*model="tiny-detector".*status="415"',
         'ray_cvforge_stage_seconds_count.*model="tiny-detector".*stage="network"',

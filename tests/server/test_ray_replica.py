@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import io
 import json
 import logging
 import threading
@@ -16,6 +17,7 @@ import pytest
 from cvforge_edge.errors import BundleError, UsageError
 from cvforge_server.core import Core
 from cvforge_server.request import Part
+from cvforge_server.request_log import LOGGERS, JsonLine
 from edge.conftest import build_bundle
 from server.asking import BLUE, RED, SQUARES
 from server.ray_requests import Said, http_request, replies, run
@@ -28,6 +30,7 @@ from cvforge_server.rayserve.replica import Predictions
 from cvforge_server.rayserve.settings import Settings
 
 PNG = {"Content-Type": "image/png"}
+FIELDS = ("version", "status", "images", "codes", "objects", "bytes_in", "bytes_out")
 
 
 def bundle_of(tmp_path: Path, name: str = "detector", *, version: int = 1) -> Path:
@@ -47,16 +50,27 @@ def loaded(bundle: Path, **settings: Any) -> Predictions:
 @pytest.fixture(autouse=True)
 def log_as_before() -> Iterator[None]:
     """A replica has a process of its own, and changes where its log goes."""
-    log = logging.getLogger("cvforge_server")
-    handlers, level = [*log.handlers], log.level
+    logs = [logging.getLogger(name) for name in LOGGERS]
+    before = [([*log.handlers], log.level, log.propagate) for log in logs]
     yield
-    log.handlers[:] = handlers
-    log.setLevel(level)
+    for log, (handlers, level, propagate) in zip(logs, before, strict=True):
+        log.handlers[:], log.propagate = handlers, propagate
+        log.setLevel(level)
 
 
 @pytest.fixture
 def replica(tmp_path: Path) -> Predictions:
     return loaded(bundle_of(tmp_path), max_request_mb=0.1, max_images=2)
+
+
+@pytest.fixture
+def log(replica: Predictions) -> io.StringIO:
+    """What the replica writes to its log from now on."""
+    (handler,) = [one for one in logging.getLogger(LOGGERS[0]).handlers if isinstance(one.formatter, JsonLine)]
+    assert isinstance(handler, logging.StreamHandler)
+    stream = io.StringIO()
+    handler.setStream(stream)
+    return stream
 
 
 def ask(replica: Predictions, *chunks: bytes, **request: Any) -> Said:
@@ -133,7 +147,7 @@ def test_a_request_that_is_refused_gets_the_documented_form(
 
 
 def test_an_unexpected_error_has_the_documented_form_too(
-    replica: Predictions, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    replica: Predictions, monkeypatch: pytest.MonkeyPatch, log: io.StringIO
 ) -> None:
     def broken(*_: Any, **__: Any) -> None:
         raise ZeroDivisionError("secret place")
@@ -141,7 +155,28 @@ def test_an_unexpected_error_has_the_documented_form_too(
     monkeypatch.setattr(Core, "answer", broken)
     said = ask(replica, SQUARES)
     assert (said.status, said.value["error"]["code"]) == (500, "inference_failed")
-    assert "secret" not in json.dumps(said.value) and "secret place" in caplog.text
+    assert "secret" not in json.dumps(said.value) and "secret place" in log.getvalue()
+
+
+def test_a_request_has_one_line_of_json_and_one_that_is_given_up_too(
+    replica: Predictions, log: io.StringIO, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said = ask(replica, SQUARES, headers={**PNG, "X-Request-ID": "r-1"})
+    (line,) = map(json.loads, log.getvalue().splitlines())
+    times = {f"{stage}_ms" for stage in said.value["times_ms"]}
+    assert set(line) == {"time", "level", "event", "request_id", *FIELDS, *times}
+    found = {name: line[name] for name in ("event", "request_id", "status", "codes", "objects", "bytes_in")}
+    wanted = {"event": "request", "request_id": "r-1", "status": 200, "codes": ["ok"], "objects": 2}
+    assert found == {**wanted, "bytes_in": len(SQUARES)}
+
+    def gone(*_: Any, **__: Any) -> None:
+        raise asyncio.CancelledError
+
+    monkeypatch.setattr(Core, "answer", gone)
+    with pytest.raises(asyncio.CancelledError):
+        ask(replica, SQUARES, headers={**PNG, "X-Request-ID": "r-2"})
+    line = json.loads(log.getvalue().splitlines()[-1])
+    assert (line["event"], line["request_id"]) == ("given_up", "r-2")
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 129, "ä", "a\nb"])
@@ -184,16 +219,16 @@ def test_a_new_bundle_answers_after_it_was_loaded_and_those_before_are_answered_
 
 
 def test_a_bundle_that_cannot_be_loaded_is_refused_and_the_one_before_goes_on(
-    replica: Predictions, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    replica: Predictions, tmp_path: Path, log: io.StringIO
 ) -> None:
     damaged = bundle_of(tmp_path, version=2)
     (damaged / "model_fp32.onnx").write_bytes(b"damaged")
     for wrong in ({"bundle": str(damaged)}, {"bundle": "relative"}, {"bundel": "/x"}):
-        caplog.clear()
+        log.seek(log.truncate(0))
         run(lambda config=wrong: replica.reconfigure(config))
         assert ask(replica, SQUARES).value["model"]["version"] == 1
         assert ask(replica, method="GET").value["update_refused"] is True
-        assert "update refused" in caplog.text
+        assert "update refused" in log.getvalue()
     run(lambda: replica.reconfigure({"bundle": str(bundle_of(tmp_path, version=3))}))
     assert ask(replica, method="GET").value["update_refused"] is False
     assert ask(replica, SQUARES).value["model"]["version"] == 3

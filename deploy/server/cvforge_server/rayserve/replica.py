@@ -22,6 +22,7 @@ from cvforge_server.rayserve.network_thread import NetworkThread
 from cvforge_server.rayserve.reading import read_parts, request_id
 from cvforge_server.rayserve.settings import BUNDLE, Settings, absolute_path
 from cvforge_server.request import Part
+from cvforge_server.request_log import about, log_event, log_reply, write_json_lines
 
 if TYPE_CHECKING:
     from starlette.requests import Request
@@ -45,7 +46,7 @@ class Predictions:
 
     def __init__(self, settings: Settings) -> None:
         cv2.setNumThreads(1)  # one core a replica: more replicas, not more threads
-        _log_where_ray_does()
+        write_json_lines(None, **_where())  # to standard output, which Ray keeps in worker-*.out
         self._settings, self._trust = settings, _read_trust(settings.trust)
         self._core: Core | None = None
         self._folder: str | None = None
@@ -104,6 +105,7 @@ class Predictions:
         from starlette.responses import JSONResponse, Response
 
         name, core = request_id(request), self._loaded()
+        parts: list[Part] = []
         try:
             if _is_look(request):
                 return JSONResponse({"model": core.model, "update_refused": self._update_refused})
@@ -113,12 +115,14 @@ class Predictions:
         except RequestError as problem:
             reply = core.refusal(problem, request_id=name)
         except asyncio.CancelledError:  # the client is gone, or Ray has told it that it took too long
-            _log.info("request=%s given up", name)
+            with about(name):
+                log_event("given_up", {})
             raise
         except Exception:  # whatever it is, the client gets an answer in the form that is documented
             reply = core.refusal(unexpected("a request cannot be answered"), request_id=name)
-        self._note(reply, name)
-        return Response(reply.body, reply.status, reply.headers, reply.content_type)
+        body = reply.body
+        self._note(reply, name, bytes_in=sum(len(part.data) for part in parts), bytes_out=len(body))
+        return Response(body, reply.status, reply.headers, reply.content_type)
 
     async def _answer_alone(self, parts: Sequence[Part], name: str) -> Reply:
         (reply,) = await self._answer_together([parts], [name])
@@ -163,11 +167,18 @@ class Predictions:
         self._update_refused = refused
         self._meters.note_update(model=self._loaded().model["name"], refused=refused)
 
-    def _note(self, reply: Reply, name: str) -> None:
+    def _note(self, reply: Reply, name: str, *, bytes_in: int, bytes_out: int) -> None:
         """One line of the log, and the figures of one request."""
-        self._meters.note(reply, model=self._loaded().model["name"])
-        stages = " ".join(f"{stage}_ms={ms:.1f}" for stage, ms in reply.times_ms.items())
-        _log.info("request=%s status=%d objects=%d %s", name, reply.status, reply.objects, stages)
+        model = self._loaded().model
+        self._meters.note(reply, model=model["name"])
+        log_reply(
+            reply,
+            request_id=name,
+            server_id=name,
+            version=model["version"],
+            bytes_in=bytes_in,
+            bytes_out=bytes_out,
+        )
 
 
 def bundle_path(user_config: Any) -> str:
@@ -209,9 +220,13 @@ def _read_trust(path: str | None) -> TrustStore | None:
     return read_trust(path)
 
 
-def _log_where_ray_does() -> None:
-    """Ray collects what its own logger writes; without its handlers Python would drop our lines."""
-    for handler in logging.getLogger("ray.serve").handlers:
-        if handler not in _log.handlers:
-            _log.addHandler(handler)
-    _log.setLevel(logging.INFO)
+def _where() -> dict[str, str]:
+    """What every line of the log says of this replica; nothing outside of Ray."""
+    from ray import serve
+    from ray.serve.exceptions import RayServeException
+
+    try:
+        context = serve.get_replica_context()
+    except RayServeException:
+        return {}
+    return {"application": context.app_name, "replica": context.replica_id.unique_id}
