@@ -19,8 +19,7 @@ from cvforge_server.forward import forward
 from cvforge_server.images import Limits
 from cvforge_server.item import OK, Item, unexpected
 from cvforge_server.kserve import Envelope
-from cvforge_server.reply import Reply as Reply
-from cvforge_server.reply import ReplyWriter, refused
+from cvforge_server.reply import Reply, ReplyWriter, refused
 from cvforge_server.request import ImageRequest, Part, read_request
 from cvforge_server.request_log import about
 from cvforge_server.room import NO_ROOM

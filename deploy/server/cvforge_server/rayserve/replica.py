@@ -14,13 +14,14 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from cvforge_edge.errors import UsageError
-from cvforge_server.core import MS_PER_S, Core, Reply
+from cvforge_server.core import MS_PER_S, Core
 from cvforge_server.errors import Code, RequestError
 from cvforge_server.item import unexpected
 from cvforge_server.rayserve.meters import Meters
 from cvforge_server.rayserve.network_thread import NetworkThread
 from cvforge_server.rayserve.reading import read_parts, request_id
 from cvforge_server.rayserve.settings import BUNDLE, Settings, absolute_path
+from cvforge_server.reply import Reply
 from cvforge_server.request import Part
 from cvforge_server.request_log import about, log_event, log_reply, write_json_lines
 

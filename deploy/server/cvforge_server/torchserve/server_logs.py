@@ -17,8 +17,9 @@ OUTPUT_NAME, OWN_NAME, MODEL_NAME, ACCESS_NAME = "server.log", "ts_log.log", "mo
 JSON_NAME = "cvforge.jsonl"
 JSON_LINE = r'\{"time": .*'
 """As `cvforge_server.request_log` writes them, as a pattern of Java."""
-WORKERS_NOISE = "Backend received inference at: .*"
-"""What TorchServe's part of a worker says at each request."""
+WORKERS_NOISE = "Backend received inference at: "
+"""Beginning of what TorchServe's part of a worker says at each request: the handler keeps it from being printed, and what is
+printed all the same is not written down."""
 LARGEST_MB, KEPT = 50, 5
 FULL = "%d{ISO8601} [%-5p] %t %c - %m%n"
 BARE, NOTHING_ELSE = "%d{ISO8601} - %m%n", "%m%n"
@@ -47,7 +48,7 @@ def log_configuration(*, console: bool = False) -> str:
     files = "\n".join(_file(name, layout) for name, layout in FILES.items())
     json_lines, others = [JSON_NAME, *["console"] * console], [MODEL_NAME, *["output"] * console]
     workers = [_chosen(name, JSON_LINE, match="ACCEPT", mismatch="DENY") for name in json_lines]
-    workers += [_chosen(name, f"{JSON_LINE}|{WORKERS_NOISE}", match="DENY", mismatch="ACCEPT") for name in others]
+    workers += [_chosen(name, f"{JSON_LINE}|{WORKERS_NOISE}.*", match="DENY", mismatch="ACCEPT") for name in others]
     bare = f'\n    <Console name="console" target="SYSTEM_OUT"><PatternLayout pattern="{NOTHING_ELSE}"/></Console>'
     return f"""<?xml version="1.0" encoding="UTF-8"?>
 <Configuration>

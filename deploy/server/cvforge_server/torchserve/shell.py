@@ -32,6 +32,7 @@ from cvforge_server.request_log import (
 )
 from cvforge_server.torchserve.meters import Meters
 from cvforge_server.torchserve.model_config import ModelConfig
+from cvforge_server.torchserve.server_logs import WORKERS_NOISE
 from cvforge_server.torchserve.worker_gpu import choose_gpu
 
 _log = logging.getLogger("cvforge_server")
@@ -164,7 +165,7 @@ def _json_length(name: str, data: bytes, content_type: str, headers: Mapping[str
 
 def _is_worth_a_line(record: logging.LogRecord) -> bool:
     """TorchServe's worker says of each request when it came; Java would parse that line and write it down."""
-    return not str(record.msg).startswith("Backend received inference at")
+    return not str(record.msg).startswith(WORKERS_NOISE)
 
 
 def _request_id(context: Any, number: int) -> str:
