@@ -257,6 +257,10 @@ def test_reading_names_what_is_missing_or_unreadable(tmp_path: Path) -> None:
     (tmp_path / "manifest.json").write_bytes(b"\xff\xfe{")
     with pytest.raises(BundleError, match="cannot be read as UTF-8"):
         read_manifest(tmp_path)
+    with pytest.raises(
+        BundleError, match=r"manifest\.json: found a file; give the folder of a bundle, which holds a mani"
+    ):
+        read_manifest(tmp_path / "manifest.json")
     with (tmp_path / "manifest.json").open("wb") as file:
         file.truncate(17 * 1024 * 1024)
     with pytest.raises(BundleError, match="larger than 16777216 bytes"):

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import socket
+import subprocess
 from pathlib import Path
 from typing import Any
 
 import cv2
 import pytest
 
+from conftest import REPOSITORY
 from cvforge_edge.errors import UsageError
 from cvforge_server.commands import start as start_command
+from cvforge_server.commands.options import SERVER, STORE
 from cvforge_server.errors import ServerError
 from cvforge_server.images import LARGEST_ANSWER_MB
-from cvforge_server.torchserve.server_files import Ports, ServerConfig
+from cvforge_server.torchserve.process import Running, start
+from cvforge_server.torchserve.server_files import KEYS_NAME, Ports, ServerConfig, archives_in
 from edge.conftest import build_bundle, two_squares
 from server.real_server import MISSING, free_port, start_server, stop_server
 
@@ -31,6 +35,46 @@ def test_everything_is_on_loopback_unless_told_otherwise():
     open_to_others = properties(host="0.0.0.0")
     assert open_to_others["inference_address"] == "http://0.0.0.0:9000"
     assert open_to_others["grpc_inference_address"] == open_to_others["grpc_management_address"] == "127.0.0.1"
+
+
+def test_a_store_without_the_archive_says_what_it_has_and_what_to_do(tmp_path):
+    advice = "make one with tools/serve.py archive --bundle BUNDLE"
+    for store in (tmp_path, tmp_path / "missing"):
+        with pytest.raises(UsageError) as none:
+            archives_in(store, [])
+        assert str(none.value) == f"{store}: no archive is there; {advice}, or name another folder with --store"
+    (tmp_path / "a.mar").touch()
+    with pytest.raises(UsageError) as other:
+        archives_in(tmp_path, ["a", "b", "c"])
+    assert str(other.value) == f"{tmp_path}: no archive b, c; found a; {advice}"
+
+
+def test_a_java_that_is_missing_is_named_with_the_place_that_was_looked_at(tmp_path, monkeypatch):
+    monkeypatch.setenv("JAVA_HOME", str(tmp_path))
+    with pytest.raises(
+        ServerError, match="bin/java: not found; TorchServe needs Java 11 .*and unset JAVA_HOME, or let"
+    ) as of:
+        start(ServerConfig(tmp_path, {}, Ports.beginning_at(9000)), tmp_path / "server")
+    assert str(of.value).startswith(f"{tmp_path}/bin/java: ")
+    monkeypatch.delenv("JAVA_HOME")
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(ServerError, match=r"^java: not found; TorchServe needs Java 11 or newer: .*headless$"):
+        start(ServerConfig(tmp_path, {}, Ports.beginning_at(9000)), tmp_path / "server")
+
+
+def test_where_no_server_is_the_message_says_how_to_start_one(tmp_path):
+    with pytest.raises(
+        ServerError, match=r"no server was started there, or it was stopped; start one with tools/serve\.py"
+    ):
+        Running.read(tmp_path)
+
+
+def test_git_leaves_tokens_and_archives_alone():
+    paths = [str(SERVER / KEYS_NAME), str(STORE / "det_bccd" / "model-config.yaml")]
+    told = subprocess.run(["git", "check-ignore", *paths], cwd=REPOSITORY, capture_output=True, text=True, check=False)
+    if "not a git repository" in told.stderr:
+        pytest.skip("not in a clone")
+    assert told.stdout.splitlines() == paths
 
 
 def test_torchserves_half_of_the_open_inference_protocol_is_there_only_where_it_is_asked_for():

@@ -38,11 +38,11 @@ def test_json_lines_and_others_of_workers_part_ways(console):
 def test_the_reason_of_a_worker_that_gives_up_is_read_from_its_lines(tmp_path):
     log = tmp_path / "cvforge.jsonl"
     assert refusal_in(log, after=0) is None
-    old = f'{JSON}\n{{"time": "", "event": "refused", "reason": "old"}}\n'
-    log.write_text(old + f"{JSON}\n" + '{"time": "", "event": "refused", "rea')
+    old = f'{JSON}\n{{"time": "", "event": "refused", "model": "m", "reason": "old"}}\n'
+    log.write_text(old + f"{JSON}\n" + '{"time": "", "event": "refused", "model": "m", "rea')
     assert refusal_in(log, after=len(old)) is None
-    log.write_text(old + '{"time": "", "event": "refused", "reason": "m.onnx: altered"}\n')
-    assert refusal_in(log, after=len(old)) == "m.onnx: altered"
+    log.write_text(old + '{"time": "", "event": "refused", "model": "m", "reason": "m.onnx: altered"}\n')
+    assert refusal_in(log, after=len(old)) == "m: m.onnx: altered"
 
 
 @pytest.mark.parametrize("console", [False, True])

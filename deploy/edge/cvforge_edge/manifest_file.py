@@ -16,9 +16,11 @@ def read_manifest_bytes(folder: Path | str) -> bytes:
     """The content of a bundle's `manifest.json`, not yet looked at.
 
     Raises:
-        BundleError: it is missing, no plain file, or too long.
+        BundleError: it is missing, no plain file, or too long; or the folder is none.
     """
     path = Path(folder) / MANIFEST_NAME
+    if Path(folder).is_file():
+        raise BundleError(f"{folder}: found a file; give the folder of a bundle, which holds a {MANIFEST_NAME}")
     try:
         return read_plain_file(path, limit_bytes=MAX_MANIFEST_BYTES)
     except FileNotFoundError:

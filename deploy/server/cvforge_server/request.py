@@ -25,7 +25,7 @@ LONGEST_OPTION = 1000
 LONGEST_NUMBER = 12
 FORMS = (
     "accepted forms: the bytes of one image as the body; multipart/form-data with one or more images, each under a name of "
-    "its own; or JSON "
+    "its own; or with Content-Type: application/json "
     '{"images": [{"name": "a.jpg", "data": "<base64>"}], "options": {"score_threshold": 0.5}}, or "inputs" as in the open '
     "inference protocol"
 )

@@ -84,6 +84,13 @@ def family(run: subprocess.Popen[str]) -> list[psutil.Process]:
     return psutil.Process(run.pid).children(recursive=True)
 
 
+def called(process: psutil.Process) -> str:
+    try:
+        return process.name()
+    except psutil.NoSuchProcess:
+        return ""
+
+
 def workers_of(run: subprocess.Popen[str]) -> list[psutil.Process]:
     found = []
     for process in family(run):
@@ -189,6 +196,21 @@ def test_whatever_ends_a_run_the_next_ones_complete_it(work: Path) -> None:
     assert "240 images: 232 predicted, 8 with errors (8 damaged_image); " in out
     assert [line for line in said.splitlines() if "image" not in line and "listing" not in line] == []
     check_whole(work, output)
+
+
+def test_a_machine_too_busy_to_start_ray_is_an_error_and_leaves_nothing(work: Path) -> None:
+    """Ray waits 30 s for its raylet, which stands still here as under a load that leaves it no time."""
+    run = start(work, "out-busy")
+    raylets: list[psutil.Process] = []
+    wait_until(lambda: raylets.extend(one for one in family(run) if called(one) == "raylet") or raylets, run)
+    for raylet in raylets:
+        raylet.suspend()
+    others, (folder,) = family(run), ray_folders(run)
+    _, said = run.communicate(timeout=PATIENCE_S)
+    assert run.returncode == 14 and "Traceback" not in said, said
+    assert "error: Ray: it cannot be started here (The current node timed out during startup" in said
+    wait_until(lambda: not any(map(alive, others)))
+    assert not folder.exists()
 
 
 @pytest.fixture

@@ -45,7 +45,8 @@ def main(argv: Sequence[str]) -> int:
     name = options.name or bundle.manifest.name
     read_reference(bundle)  # what would end every worker is said here
     made = build_archive(bundle, options.store, name=name, config=config, packed=options.packed)
-    sys.stdout.write(f"{made}: {name} version {bundle.manifest.version}, {config.workers} workers\n")
+    workers = f"{config.workers} worker{'s' * (config.workers > 1)}"
+    sys.stdout.write(f"{made}: {name} version {bundle.manifest.version}, {workers}\n")
     return 0
 
 

@@ -70,7 +70,8 @@ class Running:
             value["started"] = str(value["started"])  # once a time, which says nothing of the process any more
             return cls(folder=folder, ports=ports, models=models, **value)
         except FileNotFoundError:
-            raise ServerError(f"{folder}: no server was started there") from None
+            advice = "start one with tools/serve.py start, or name its folder with --server"
+            raise ServerError(f"{folder}: no server was started there, or it was stopped; {advice}") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
             advice = "end the server's processes, if any are left, and delete the file"
             raise ServerError(f"{folder / STATE_NAME}: cannot be read ({error}); {advice}") from None
@@ -273,6 +274,8 @@ def _check_programs() -> None:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else "java"
     if shutil.which(java) is None:
-        raise ServerError("java: not found; TorchServe needs Java 11 or newer: apt-get install openjdk-17-jre-headless")
+        unset = " and unset JAVA_HOME, or let it name the folder of a Java" if home else ""
+        needed = f"TorchServe needs Java 11 or newer: apt-get install openjdk-17-jre-headless{unset}"
+        raise ServerError(f"{java}: not found; {needed}")
     if importlib.util.find_spec("ts") is None or importlib.util.find_spec("torch") is None:
         raise ServerError('torchserve or torch is not installed; in a clone of CVForge: pip install -e ".[server]"')

@@ -176,18 +176,18 @@ def archives_in(store: Path, names: Sequence[str]) -> dict[str, str]:
     Raises:
         UsageError: the store has no such archive, or none at all.
     """
+    advice = "make one with tools/serve.py archive --bundle BUNDLE"
     found = {}
     for path in sorted(store.iterdir()) if store.is_dir() else ():
         if path.suffix == ".mar" and path.is_file():
             found[path.stem] = path.name
         elif (path / "MAR-INF" / "MANIFEST.json").is_file() and not path.name.startswith("."):
             found[path.name] = path.name
+    if not found:
+        raise UsageError(f"{store}: no archive is there; {advice}, or name another folder with --store")
     missing = [name for name in names if name not in found]
-    if missing or not found:
-        raise UsageError(
-            f"{store}: no archive {', '.join(missing)}; found {', '.join(found) or 'none'}. "
-            "Make one with: tools/serve.py archive --bundle BUNDLE"
-        )
+    if missing:
+        raise UsageError(f"{store}: no archive {', '.join(missing)}; found {', '.join(found)}; {advice}")
     return {name: found[name] for name in names or found}
 
 

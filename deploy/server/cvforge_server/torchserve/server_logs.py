@@ -73,7 +73,7 @@ def log_configuration(*, console: bool = False) -> str:
 
 
 def refusal_in(log: Path, *, after: int) -> str | None:
-    """Why a worker cannot load its model, as `cvforge.jsonl` says it; None where it does not.
+    """The model that a worker cannot load, and why, as `cvforge.jsonl` says it; None where it does not.
 
     Args:
         log: the file; it may be missing.
@@ -86,7 +86,7 @@ def refusal_in(log: Path, *, after: int) -> str | None:
     except OSError:
         return None
     events = (json.loads(line) for line in lines if line.endswith("\n"))  # of the last perhaps only a part is there
-    return next((str(event["reason"]) for event in events if event["event"] == REFUSED), None)
+    return next((f"{event['model']}: {event['reason']}" for event in events if event["event"] == REFUSED), None)
 
 
 FILES = {OWN_NAME: FULL, MODEL_NAME: FULL, ACCESS_NAME: BARE, JSON_NAME: NOTHING_ELSE}
