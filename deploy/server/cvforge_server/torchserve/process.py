@@ -149,6 +149,7 @@ def start(config: ServerConfig, folder: Path) -> Running:
             running.write()
         except OSError:  # nobody would find again what was just started
             running.group.end(within_s=STOP_S)
+            process.wait()
             raise
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
