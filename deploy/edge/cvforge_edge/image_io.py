@@ -138,7 +138,8 @@ def _png_without_texts(data: bytes, *, name: str) -> bytes:
     Raises:
         ImageError: the chunks do not lead to the end chunk. Source: PNG specification, 5.3; checksums are the decoder's work.
     """
-    kept, kept_until, position = [], 0, len(PNG_START)
+    kept: list[bytes] = []
+    kept_until, position = 0, len(PNG_START)
     while position + 12 <= len(data):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         if kind == b"IEND":
