@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
+import zlib
 from pathlib import Path
 
 import cv2
@@ -99,6 +102,66 @@ def test_a_thumbnail_with_its_own_end_marker_does_not_hide_a_cut() -> None:
 def test_bytes_after_the_end_of_a_jpeg_do_no_harm() -> None:
     jpeg = encoded(photo(), ".jpg")
     assert decode_image(jpeg + b"appended by a camera", name="a.jpg").shape == (90, 120, 3)
+
+
+def test_a_jpeg_of_thousands_of_scans_is_refused_before_it_is_decoded(capfd: pytest.CaptureFixture[str]) -> None:
+    jpeg = encoded(photo(), ".jpg", cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    start = jpeg.rindex(b"\xff\xda")
+    scan, end = jpeg[start:-2], jpeg[-2:]
+    np.testing.assert_array_equal(decode_image(jpeg + scan, name="after the end"), decode_image(jpeg, name="a.jpg"))
+    decode_image(jpeg[:-2] + 10 * scan + end, name="more than usual")
+    with pytest.raises(ImageError, match=r"bomb\.jpg: a JPEG of more than 32 scans; save it again"):
+        decode_image(jpeg[:-2] + 40 * scan + end, name="bomb.jpg")
+    capfd.readouterr()  # libjpeg wonders about scans that come twice
+
+
+def with_chunks(png: bytes, kind: bytes, data: bytes, *, count: int = 1) -> bytes:
+    """A PNG with chunks behind its header."""
+    chunk = struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+    return png[:33] + chunk * count + png[33:]
+
+
+@pytest.mark.parametrize(
+    ("kind", "data"),
+    [
+        (b"tEXt", b"Comment\0by hand"),
+        (b"zTXt", b"Comment\0\0" + zlib.compress(b"by hand")),
+        (b"iTXt", b"Comment\0\0\0\0\0x"),
+        (b"prVt", b"of a program"),
+    ],
+)
+def test_what_is_written_beside_the_pixels_of_a_png_does_no_harm(kind: bytes, data: bytes) -> None:
+    png = encoded(photo(), ".png")
+    for count in (1, 3):
+        more = with_chunks(png, kind, data, count=count)
+        np.testing.assert_array_equal(decode_image(more, name="a.png"), photo())
+        with pytest.raises(ImageError, match="truncated PNG"):
+            decode_image(more[:-12], name="cut.png")
+
+
+GROWTH = """
+import resource, sys
+from cvforge_edge.image_io import decode_image
+peak = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+small, bomb = (open(path, "rb").read() for path in sys.argv[1:])
+decode_image(small, name="small")
+before = peak()
+decode_image(bomb, name="bomb")
+print(peak() - before)
+"""
+"""How much more memory a second picture takes, in bytes."""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="no peak of memory")
+def test_a_small_png_does_not_become_hundreds_of_megabytes_of_text(tmp_path: Path) -> None:
+    png = encoded(photo(), ".png")
+    bomb = with_chunks(png, b"zTXt", b"k\0\0" + zlib.compress(bytes(7_900_000), 9), count=40)
+    assert len(bomb) < 500_000
+    (tmp_path / "small.png").write_bytes(png)
+    (tmp_path / "bomb.png").write_bytes(bomb)
+    command = [sys.executable, "-c", GROWTH, str(tmp_path / "small.png"), str(tmp_path / "bomb.png")]
+    ran = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert int(ran.stdout) < 50_000_000
 
 
 def test_a_png_cut_anywhere_is_refused() -> None:

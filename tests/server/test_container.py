@@ -148,7 +148,7 @@ def test_the_example_for_the_proxy_lets_only_predictions_and_figures_through():
         "{$CVFORGE_SERVER:127.0.0.1:8080}",
         "{$CVFORGE_METRICS:127.0.0.1:8083}",
     ]
-    assert re.findall(r"\tpath (.*)", text) == ["/predictions/* /invocations"]
+    assert re.findall(r"\tpath (.*)", text) == ["/predictions/* /invocations /v2/models/*/infer"]
     assert text.count("{") == text.count("}") and text.count("respond 404") == 2
 
 

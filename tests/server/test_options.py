@@ -158,6 +158,16 @@ def test_what_a_form_makes_of_a_body_without_content_type_leads_to_the_right_adv
     assert len(problem.message) < 400
 
 
+@pytest.mark.parametrize(
+    "names", ["red," * 10_000 + "red", ["red"] * 10_001, "," * 2_000_000], ids=["text", "list", "commas"]
+)
+def test_millions_of_classes_are_refused_before_they_are_looked_at(names: Any) -> None:
+    problem = refusal({"classes": names}, DETECTION)
+    assert problem.code is Code.BAD_OPTION and len(problem.message) < 200
+    assert "names of classes" in problem.message
+    assert len(read_options({"classes": ["red"] * 10_000}, task=DETECTION, labels=LABELS).classes or ()) == 10_000
+
+
 def test_messages_stay_short_where_names_are_many() -> None:
     many = [f"class {number}" for number in range(10_000)]
     assert refusal({"classes": many}).message.count("class ") == 20

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
@@ -13,14 +14,14 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cvforge_edge.errors import EdgeError
+from cvforge_edge.errors import EdgeError, StorageError, UsageError
 from cvforge_server.commands import status as status_command
 from cvforge_server.commands import stop as stop_command
 from cvforge_server.torchserve.process import Running, start
 from cvforge_server.torchserve.process_group import ProcessGroup, birth
 from cvforge_server.torchserve.server_files import Ports, ServerConfig
 from edge.conftest import build_bundle
-from server.real_server import MISSING, left_of, serve, start_server, wait_for
+from server.real_server import MISSING, free_port, left_of, serve, start_server, wait_for
 
 LEADER = """
 import subprocess, sys, time
@@ -156,6 +157,39 @@ def test_a_number_that_nobody_has_belongs_to_no_group(tmp_path):
     group = ProcessGroup(process.pid, "x", str(tmp_path))
     assert birth(process.pid) is None and not group.led and group.members() == []
     group.end(within_s=1)
+
+
+def processes_with(name: str, value: str) -> list[psutil.Process]:
+    """Those whose environment says so."""
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(name) == value:
+                found.append(process)
+    return found
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_a_server_whose_note_cannot_be_written_is_ended_again(tmp_path):
+    (tmp_path / "server" / "server.json.part").mkdir(parents=True)
+    config = ServerConfig(tmp_path, {"a": "a.mar"}, Ports.beginning_at(free_port()))
+    with pytest.raises(StorageError, match="cannot be written"):
+        start(config, tmp_path / "server")
+    left = processes_with("LOG_LOCATION", str(tmp_path / "server" / "logs"))
+    for process in left:
+        process.kill()
+    assert left == []
+
+
+@pytest.mark.skipif(MISSING is not None, reason=str(MISSING))
+def test_a_start_after_a_crash_removes_what_the_crash_has_left(lead, tmp_path):
+    leader = lead("print('ready', flush=True)")
+    running = note(tmp_path, leader, started="another boot")
+    wait_for(lambda: left_of(leader) == [])
+    nobodys = ServerConfig(tmp_path, {"a": "a.mar"}, running.ports, host="203.0.113.7")
+    with pytest.raises(UsageError, match="no IPv4 address of this machine"):
+        start(nobodys, tmp_path)
+    assert not (tmp_path / "temporary").exists()
 
 
 @pytest.mark.slow

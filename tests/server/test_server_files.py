@@ -52,10 +52,11 @@ def test_a_store_without_the_archive_says_what_it_has_and_what_to_do(tmp_path):
 def test_a_java_that_is_missing_is_named_with_the_place_that_was_looked_at(tmp_path, monkeypatch):
     monkeypatch.setenv("JAVA_HOME", str(tmp_path))
     with pytest.raises(
-        ServerError, match="bin/java: not found; TorchServe needs Java 11 .*and unset JAVA_HOME, or let"
+        ServerError,
+        match=r"bin/java \(of JAVA_HOME\): not found; TorchServe needs Java 11 .*and unset JAVA_HOME, or let",
     ) as of:
         start(ServerConfig(tmp_path, {}, Ports.beginning_at(9000)), tmp_path / "server")
-    assert str(of.value).startswith(f"{tmp_path}/bin/java: ")
+    assert str(of.value).startswith(f"{tmp_path}/bin/java (of JAVA_HOME): ")
     monkeypatch.delenv("JAVA_HOME")
     monkeypatch.setenv("PATH", str(tmp_path))
     with pytest.raises(ServerError, match=r"^java: not found; TorchServe needs Java 11 or newer: .*headless$"):

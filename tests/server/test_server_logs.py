@@ -43,6 +43,9 @@ def test_the_reason_of_a_worker_that_gives_up_is_read_from_its_lines(tmp_path):
     assert refusal_in(log, after=len(old)) is None
     log.write_text(old + '{"time": "", "event": "refused", "model": "m", "reason": "m.onnx: altered"}\n')
     assert refusal_in(log, after=len(old)) == "m: m.onnx: altered"
+    cut = '{"time": "", "event": "rea\n[1]\n{"time": ""}\n'
+    log.write_text(cut + '{"time": "", "event": "refused", "model": "m", "reason": "no room"}\n')
+    assert refusal_in(log, after=0) == "m: no room"
 
 
 @pytest.mark.parametrize("console", [False, True])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import subprocess
+import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -13,6 +15,7 @@ import numpy as np
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
+from conftest import REPOSITORY
 from cvforge_edge.bundle import open_bundle
 from cvforge_server.client import Client, ClientError
 from cvforge_server.torchserve.meters import TELL_S
@@ -51,6 +54,20 @@ def test_answers_equal_the_lines_of_the_device(server, tmp_path):
         assert result["detections"] == line["detections"]
         assert (result["width"], result["height"]) == (line["width"], line["height"])
         assert len(result["detections"]) == 2
+
+
+def test_answers_equal_those_of_the_command_that_predicts(server, tmp_path):
+    (tmp_path / "in").mkdir()
+    for i in range(3):
+        cv2.imwrite(str(tmp_path / "in" / f"{i}.png"), np.roll(two_squares(), -16 * i, axis=1))
+    for model, field in (("detector", "detections"), ("segmenter", "pixel_shares")):
+        words = [server.folder / model, "--source", "in", "--output", model, "--backend", "onnxruntime"]
+        command = [sys.executable, str(REPOSITORY / "tools" / "predict.py"), *map(str, words)]
+        subprocess.run(command, cwd=tmp_path, check=True, capture_output=True)
+        lines = [json.loads(line) for line in (tmp_path / model / "predictions.jsonl").read_text().splitlines()]
+        images = [(tmp_path / "in" / f"{i}.png").read_bytes() for i in range(3)]
+        answers = [server.predict(model, image).value["results"][0][field] for image in images]
+        assert answers == [line[field] for line in lines] and all(answers)
 
 
 def test_an_answer_says_which_model_gave_it(server):
@@ -118,6 +135,19 @@ def test_what_cannot_be_answered_has_a_status_and_a_code(server, body, content_t
     assert (answer.status, error["code"]) == (status, code), answer.body
     assert str(server.folder) not in answer.body.decode()
     assert server.predict("detector", PNG).status == 200
+
+
+def test_pictures_that_are_small_and_take_long_to_decode_end_no_worker(server):
+    jpeg = cv2.imencode(".jpg", np.full((4000, 4000), 128, np.uint8), [cv2.IMWRITE_JPEG_PROGRESSIVE, 1])[1].tobytes()
+    scan = jpeg[jpeg.rindex(b"\xff\xda") : -2]
+    bomb = jpeg[:-2] + 20_000 * scan + jpeg[-2:]  # two minutes of a decoder in 2 MB
+    worker = server.workers("detector")[0]["pid"]
+    answer = server.predict("detector", bomb, "image/jpeg")
+    (result,) = answer.value["results"]
+    assert (answer.status, result["error"]["code"]) == (422, "damaged_image")
+    listed = server.predict("detector", *form(image=PNG, classes="red," * 5_000_000 + "red"))
+    assert (listed.status, listed.value["error"]["code"]) == (400, "bad_option")
+    assert server.workers("detector")[0]["pid"] == worker
 
 
 def test_masks_and_the_annotated_picture_come_back(server):
@@ -216,7 +246,8 @@ def test_files_of_the_server_are_for_its_user_only(server):
     folder = server.folder / "serving" / "server"
     assert folder.stat().st_mode & 0o077 == 0
     assert (folder / "key_file.json").stat().st_mode & 0o077 == 0
-    server.predict("detector", *form(private=PNG, classes="secret"))
+    answer = server.predict("detector", *form(private=PNG, classes="secret"))
+    wait_for(lambda: lines_of(server, request_id=answer.value["request_id"]))
     logs = b"".join(path.read_bytes() for path in (folder / "logs").iterdir())
     for secret in (server.token(), server.token("management"), "private", "secret"):
         assert secret.encode() not in logs
@@ -235,9 +266,9 @@ def test_requests_are_noted_in_two_files_and_in_no_other(server):
     server.predict("detector", PNG)  # so that whatever a first request makes it say is said
     before = [path.read_bytes() for path in quiet]
     ids = [server.predict("detector", PNG).value["request_id"] for _ in range(20)]
-    assert [path.read_bytes() for path in quiet] == before
     assert b"Model server started." in before[0] and b"Inference API bind to" in before[1]
     wait_for(lambda: all(lines_of(server, request_id=request_id) for request_id in ids))
+    assert [path.read_bytes() for path in quiet] == before
     assert (logs / "access_log.log").read_text().count('"POST /predictions/detector HTTP/1.1" 200') >= 21
     assert {path.name for path in logs.iterdir()} == {*(path.name for path in quiet), "access_log.log", "cvforge.jsonl"}
 

@@ -22,6 +22,9 @@ _JPEG_START_OF_SCAN, _JPEG_END = 0xDA, 0xD9
 _JPEG_WITHOUT_LENGTH = {0x01, *range(0xD0, 0xD9)}
 MOST_JPEG_MARKERS = 100_000
 """Markers and filling bytes that are looked at in a JPEG; real ones have dozens, and 20 MB of nothing else took ten seconds."""
+MOST_JPEG_SCANS = 32
+"""Of a JPEG; progressive ones have about ten. One more takes 75 bytes, and of 50 megapixels 40 ms of the decoder."""
+_PNG_TEXTS = (b"tEXt", b"zTXt", b"iTXt")
 
 
 def read_image(path: Path | str) -> npt.NDArray[np.uint8]:
@@ -54,10 +57,10 @@ def decode_image(data: bytes, *, name: str) -> npt.NDArray[np.uint8]:
     """
     if not data:
         raise ImageError(f"{name}: the file is empty; copy or download it again")
-    if data.startswith(JPEG_START) and not _jpeg_is_complete(data):
-        raise ImageError(f"{name}: truncated JPEG ({len(data)} bytes, no end marker); copy or download it again")
-    if data.startswith(PNG_START) and not _png_is_complete(data):
-        raise ImageError(f"{name}: truncated PNG ({len(data)} bytes, no end chunk); copy or download it again")
+    if data.startswith(JPEG_START):
+        _check_jpeg(data, name=name)
+    if data.startswith(PNG_START):
+        data = _png_without_texts(data, name=name)
     try:
         image: Any = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
     except cv2.error as error:
@@ -98,43 +101,55 @@ def write_image(path: Path | str, image_bgr: npt.NDArray[np.uint8]) -> None:
         ) from None
 
 
-def _jpeg_is_complete(data: bytes) -> bool:
-    """Whether the marker segments lead to an end marker.
+def _check_jpeg(data: bytes, *, name: str) -> None:
+    """Hold that the marker segments lead to an end marker, and that there are not too many scans.
 
     The segments before the first scan are skipped by their lengths: an embedded thumbnail has an end marker of its own.
     Source: ITU-T T.81, B.1.
     """
-    position = 2
+    position, scans = 2, 0
     for _ in range(MOST_JPEG_MARKERS):
         if position + 1 >= len(data) or data[position] != 0xFF:
-            return False
+            break
         code = data[position + 1]
         if code == 0xFF:
             position += 1
             continue
         if code == _JPEG_END:
-            return True
+            return
         if code in _JPEG_WITHOUT_LENGTH:
             position += 2
             continue
         position += 2 + int.from_bytes(data[position + 2 : position + 4], "big")
         if code == _JPEG_START_OF_SCAN:
+            scans += 1
+            if scans > MOST_JPEG_SCANS:
+                raise ImageError(f"{name}: a JPEG of more than {MOST_JPEG_SCANS} scans; save it again with fewer")
             marker = _JPEG_MARKER.search(data, position)
             if marker is None:
-                return False
+                break
             position = marker.start()
-    return False
+    raise ImageError(f"{name}: truncated JPEG ({len(data)} bytes, no end marker); copy or download it again")
 
 
-def _png_is_complete(data: bytes) -> bool:
-    """Whether the chunks lead to the end chunk. Source: PNG specification, 5.3; checksums are the decoder's work."""
-    position = len(PNG_START)
+def _png_without_texts(data: bytes, *, name: str) -> bytes:
+    """Without what is written beside the pixels: a decoder keeps it, and 8 kB of it can be 8 MB, a thousand times in a file.
+
+    Raises:
+        ImageError: the chunks do not lead to the end chunk. Source: PNG specification, 5.3; checksums are the decoder's work.
+    """
+    kept: list[bytes] = []
+    kept_until, position = 0, len(PNG_START)
     while position + 12 <= len(data):
         length, kind = int.from_bytes(data[position : position + 4], "big"), data[position + 4 : position + 8]
         if kind == b"IEND":
-            return True
-        position += 12 + length
-    return False
+            return b"".join([*kept, data[kept_until:]]) if kept else data
+        end = position + 12 + length
+        if kind in _PNG_TEXTS:
+            kept.append(data[kept_until:position])
+            kept_until = end
+        position = end
+    raise ImageError(f"{name}: truncated PNG ({len(data)} bytes, no end chunk); copy or download it again")
 
 
 def _reason(error: cv2.error) -> str:

@@ -45,7 +45,7 @@ def result_fields(
     Raises:
         RequestError: there is not enough room.
     """
-    class_ids = None if options.classes is None else [labels.index(name) for name in options.classes]
+    class_ids = None if options.classes is None else _ids_of(options.classes, labels)
     if class_ids is not None and isinstance(prediction, Detections):
         prediction = prediction.select(np.isin(prediction.class_ids, class_ids))
     if isinstance(prediction, ClassScores):
@@ -60,6 +60,11 @@ def result_fields(
     return fields
 
 
+def _ids_of(classes: Sequence[str], labels: Sequence[str]) -> list[int]:
+    asked = set(classes)
+    return [class_id for class_id, label in enumerate(labels) if label in asked]
+
+
 def _classes(
     scores: ClassScores, labels: Sequence[str], *, class_ids: Sequence[int] | None, top: int
 ) -> dict[str, Any]:
@@ -67,7 +72,8 @@ def _classes(
     if class_ids is None:
         return prediction_record(scores, labels, top=top)
     every = prediction_record(scores, labels, top=len(labels))["classes"]
-    return {"classes": [row for row in every if row["class_id"] in class_ids][:top]}
+    asked = set(class_ids)
+    return {"classes": [row for row in every if row["class_id"] in asked][:top]}
 
 
 def _class_masks(prediction: SegmentationMap, labels: Sequence[str], *, form: str, room: Room) -> dict[str, Any]:

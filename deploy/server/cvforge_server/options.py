@@ -15,6 +15,8 @@ OPTIONS_HEADER = "X-CVForge-Options"
 MASK_FORMS = ("none", "rle", "polygon", "png")
 TRUE, FALSE = ("true", "1", "yes"), ("false", "0", "no")
 MOST_TOP = 1000
+MOST_CLASSES = 10_000
+"""Names in `classes`; 30 MB of them would be ten million texts."""
 MOST_LISTED = 20
 """Names in one message."""
 CONTENT_TYPE_ADVICE = "a body that is an image or JSON needs a Content-Type that says so, not that of a form"
@@ -66,7 +68,8 @@ def read_options(given: Mapping[str, Any], *, task: Task, labels: Sequence[str])
             values[name] = reader(value)
         except ValueError as error:
             problems.append(f"{name}: found {shown(value)}, accepted {error}")
-    absent = [label for label in values.get("classes") or () if label not in labels]
+    known = set(labels)
+    absent = [label for label in values.get("classes") or () if label not in known]
     if absent:
         problems.append(f"classes: found {_listed(absent)}, accepted {_listed(labels)}")
     if problems:
@@ -91,9 +94,11 @@ def _fraction(value: Any) -> float:
 
 
 def _names(value: Any) -> tuple[str, ...]:
-    names = value.split(",") if isinstance(value, str) else value
+    names = value.split(",", MOST_CLASSES) if isinstance(value, str) else value
     if not isinstance(names, list) or not names or not all(isinstance(name, str) and name for name in names):
         raise ValueError("names of classes, separated by commas")
+    if len(names) > MOST_CLASSES:
+        raise ValueError(f"at most {MOST_CLASSES} names of classes")
     return tuple(names)
 
 

@@ -144,17 +144,14 @@ def start(config: ServerConfig, folder: Path) -> Running:
         json_log = folder / LOGS / JSON_NAME
         log_bytes = json_log.stat().st_size if json_log.exists() else 0
         process = _launch(config, folder, temporary)
-        running = Running(
-            folder,
-            process.pid,
-            birth(process.pid) or "",
-            temporary,
-            config.host,
-            config.ports,
-            tuple(config.models),
-            log_bytes,
-        )
-        running.write()
+        born, ports, models = birth(process.pid) or "", config.ports, tuple(config.models)
+        running = Running(folder, process.pid, born, temporary, config.host, ports, models, log_bytes)
+        try:
+            running.write()
+        except OSError:  # nobody would find again what was just started
+            running.group.end(within_s=STOP_S)
+            process.wait()
+            raise
     except OSError as error:
         shutil.rmtree(temporary, ignore_errors=True)
         raise StorageError(f"{folder}: cannot be written ({error.strerror}); choose another --server") from None
@@ -263,19 +260,22 @@ def _environment(folder: Path, temporary: str) -> dict[str, str]:
 
 
 def _check_ended(running: Running) -> None:
+    """Hold that nothing of a server of before is left, and remove the folder of its sockets."""
     if running.alive:
         raise ServerError(
             f"{running.folder}: a server runs there; stop it with tools/serve.py stop, or choose another --server"
         )
     running.check_nothing_left()
+    shutil.rmtree(running.temporary, ignore_errors=True)
 
 
 def _check_programs() -> None:
     home = os.environ.get("JAVA_HOME")
     java = str(Path(home) / "bin" / "java") if home else "java"
     if shutil.which(java) is None:
+        named = f"{java} (of JAVA_HOME)" if home else java
         unset = " and unset JAVA_HOME, or let it name the folder of a Java" if home else ""
         needed = f"TorchServe needs Java 11 or newer: apt-get install openjdk-17-jre-headless{unset}"
-        raise ServerError(f"{java}: not found; {needed}")
+        raise ServerError(f"{named}: not found; {needed}")
     if importlib.util.find_spec("ts") is None or importlib.util.find_spec("torch") is None:
         raise ServerError('torchserve or torch is not installed; in a clone of CVForge: pip install -e ".[server]"')

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 from xml.sax.saxutils import escape, quoteattr
 
 from cvforge_server.request_log import REFUSED
@@ -85,8 +86,17 @@ def refusal_in(log: Path, *, after: int) -> str | None:
             lines = file.read().decode("utf-8", "replace").splitlines(keepends=True)
     except OSError:
         return None
-    events = (json.loads(line) for line in lines if line.endswith("\n"))  # of the last perhaps only a part is there
-    return next((f"{event['model']}: {event['reason']}" for event in events if event["event"] == REFUSED), None)
+    events = (_event(line) for line in lines)
+    return next((f"{event['model']}: {event['reason']}" for event in events if event.get("event") == REFUSED), None)
+
+
+def _event(line: str) -> dict[str, Any]:
+    """What a line says; nothing where only a part of it is there: the last one, or one that a full disk has cut off."""
+    try:
+        value = json.loads(line) if line.endswith("\n") else {}
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
 
 
 FILES = {OWN_NAME: FULL, MODEL_NAME: FULL, ACCESS_NAME: BARE, JSON_NAME: NOTHING_ELSE}
