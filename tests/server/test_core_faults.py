@@ -214,3 +214,11 @@ def test_warming_up_runs_the_largest_batch(open_core: CoreMaker, monkeypatch: py
     sizes = break_network(monkeypatch, InferenceError("not for grey of 128"))
     open_core("batch", largest_batch=6)
     assert sizes == [6]
+
+
+def test_images_of_a_request_share_a_number_of_pixels_and_one_too_many_is_refused_alone(open_core: CoreMaker) -> None:
+    core = open_core("classifier", limits=Limits(megapixels=32 * 48 / 1e6))
+    reply = ask(core, *[GREY] * 6)
+    assert statuses(reply) == [200] * 4 + [413] * 2
+    assert "more than 0.006144 megapixels together" in reply.value["results"][4]["error"]["message"]
+    assert statuses(ask(core, *[GREY] * 4)) == [200] * 4

@@ -16,7 +16,7 @@ from cvforge_edge.predictor import Predictor
 from cvforge_server.drift import Drift
 from cvforge_server.errors import RequestError
 from cvforge_server.forward import forward
-from cvforge_server.images import Limits
+from cvforge_server.images import Limits, PixelBudget
 from cvforge_server.item import OK, Item, unexpected
 from cvforge_server.kserve import Envelope
 from cvforge_server.reply import Reply, ReplyWriter, refused
@@ -190,8 +190,9 @@ class _Visit:
             return
         self._envelope = self._request.envelope
         self.items = [Item(upload, drift) for upload in self._request.uploads]
+        budget = PixelBudget(limits)
         for item in self.items:
-            item.open(manifest.preprocess, limits)
+            item.open(manifest.preprocess, limits, budget)
         self._decode_ms = _ms_since(started_s)
 
     def reply(

@@ -18,6 +18,9 @@ BYTES_PER_MB = 1_000_000
 PIXELS_PER_MEGAPIXEL = 1_000_000
 LARGEST_ANSWER_MB = 1000.0
 """What a server may be told to take for the limit of an answer."""
+LARGEST_IMAGES = 4
+"""All images of a request together have at most as many pixels as so many images of the largest size: decoding takes its time,
+and a worker that is busy for too long is ended."""
 LONGEST_NAME = 1000
 """Letters of the name of an image: it comes back in the answer, and has a right to a place there."""
 
@@ -47,6 +50,32 @@ class Limits:
             )
 
 
+class PixelBudget:
+    """How many pixels the images of one request may still have.
+
+    Args:
+        limits: of the server.
+    """
+
+    def __init__(self, limits: Limits) -> None:
+        self._megapixels = LARGEST_IMAGES * limits.megapixels
+        self._left = round(self._megapixels * PIXELS_PER_MEGAPIXEL)
+
+    def take(self, pixels: int) -> None:
+        """Note that an image with so many pixels is decoded.
+
+        Raises:
+            RequestError: the request has more than its share with it.
+        """
+        if pixels > self._left:
+            raise RequestError(
+                Code.TOO_LARGE,
+                f"with this image those of the request have more than {self._megapixels:g} megapixels together; send fewer in a "
+                "request, or smaller ones",
+            )
+        self._left -= pixels
+
+
 @dataclass(frozen=True)
 class Upload:
     """One image as the client sent it.
@@ -66,8 +95,13 @@ def check_name(name: str, *, key: str) -> None:
         raise RequestError(Code.MALFORMED, f"{key}: found {len(name)} letters, accepted {LONGEST_NAME}")
 
 
-def decode_upload(upload: Upload, limits: Limits) -> npt.NDArray[np.uint8]:
+def decode_upload(upload: Upload, limits: Limits, budget: PixelBudget | None = None) -> npt.NDArray[np.uint8]:
     """The pixels of an upload as (h, w, 3) uint8 BGR, as `cvforge_edge.image_io.decode_image` reads a file.
+
+    Args:
+        upload: of a client.
+        limits: what is taken on.
+        budget: of its request; None where the image is decoded once more.
 
     Raises:
         RequestError: empty, too large, neither JPEG, PNG nor WebP, or damaged.
@@ -92,6 +126,8 @@ def decode_upload(upload: Upload, limits: Limits) -> npt.NDArray[np.uint8]:
             f"the image has {header.width} x {header.height} pixels, accepted {limits.megapixels:g} megapixels; "
             "send a smaller one",
         )
+    if budget is not None:
+        budget.take(header.width * header.height)
     try:
         return decode_image(data, name="the image")
     except ImageError as error:

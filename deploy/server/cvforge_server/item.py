@@ -14,7 +14,7 @@ from cvforge_edge.types import Detections
 from cvforge_server.answer import result_fields
 from cvforge_server.drift import Drift
 from cvforge_server.errors import Code, RequestError
-from cvforge_server.images import Limits, Upload, decode_upload
+from cvforge_server.images import Limits, PixelBudget, Upload, decode_upload
 from cvforge_server.options import RequestOptions
 from cvforge_server.room import Room
 
@@ -46,11 +46,11 @@ class Item:
         self.input_u8: npt.NDArray[np.uint8] | None = None
         self.objects = 0
 
-    def open(self, preprocess: PreprocessSpec, limits: Limits) -> None:
-        """Decode and prepare the image."""
+    def open(self, preprocess: PreprocessSpec, limits: Limits, budget: PixelBudget) -> None:
+        """Decode and prepare the image, whose pixels count against those of its request."""
         try:
             # Only the network's input is kept: the decoded pictures of a batch can be gigabytes.
-            image_bgr = decode_upload(self._upload, limits)
+            image_bgr = decode_upload(self._upload, limits, budget)
             self.input_u8, self._geometry = preprocess.apply(image_bgr)
             self._size_hw = image_bgr.shape[:2]
             self._limits = limits
