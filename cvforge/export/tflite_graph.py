@@ -10,6 +10,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 WEIGHTED = ("CONV_2D", "DEPTHWISE_CONV_2D", "TRANSPOSE_CONV", "FULLY_CONNECTED")
 MIN_WEIGHTS = 1024  # bytes; a smaller matrix is arithmetic, such as the mean over a distribution of distances
@@ -81,8 +82,33 @@ class Graph:
 
     def is_constant(self, operator: Any, position: int) -> bool:
         """Whether an operator reads stored values, rather than computed ones, at one of its inputs."""
-        data = self.model.buffers[self.subgraph.tensors[int(operator.inputs[position])].buffer].data
+        return self.has_data(int(operator.inputs[position]))
+
+    def has_data(self, tensor: int) -> bool:
+        """Whether a tensor holds stored values."""
+        data = self.model.buffers[self.subgraph.tensors[tensor].buffer].data
         return data is not None and len(data) > 0
+
+    def constant(self, tensor: int) -> npt.NDArray[Any]:
+        """The values of a stored tensor."""
+        stored = self.subgraph.tensors[tensor]
+        data = np.asarray(self.model.buffers[stored.buffer].data, np.uint8)
+        shape = () if stored.shape is None else tuple(int(n) for n in stored.shape)
+        return data.view(tensor_dtypes()[stored.type]).reshape(shape)
+
+    def tensor_bytes(self, tensor: int) -> int:
+        """Size of a tensor in memory."""
+        computed = self.subgraph.tensors[tensor]
+        return int(np.prod(computed.shape)) * tensor_dtypes()[computed.type].itemsize
+
+    def shape(self, tensor: int) -> tuple[int, ...]:
+        """Shape of a tensor."""
+        return tuple(int(n) for n in self.subgraph.tensors[tensor].shape)
+
+    def have_equal_steps(self, first: int, second: int) -> bool:
+        """Whether the same bytes mean the same numbers in two tensors."""
+        one, other = (self.subgraph.tensors[tensor] for tensor in (first, second))
+        return one.type == other.type and _steps(one) == _steps(other)
 
     def _constant_bytes(self, tensor: int) -> bool:
         if tensor < 0 or len(self.subgraph.tensors[tensor].shape) < 2:
@@ -146,6 +172,29 @@ def _operator_names() -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema
 
     return {value: name for name, value in vars(schema.BuiltinOperator).items() if not name.startswith("_")}
+
+
+def _steps(tensor: Any) -> tuple[list[float], list[int]]:
+    quantization = tensor.quantization
+    if quantization is None or quantization.scale is None:
+        return [], []
+    return [float(n) for n in quantization.scale], [int(n) for n in quantization.zeroPoint]
+
+
+def tensor_dtypes() -> dict[int, np.dtype[Any]]:
+    """Number of each tensor type that is read here -> what numpy calls it."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    types = schema.TensorType
+    return {
+        types.FLOAT32: np.dtype(np.float32),
+        types.INT32: np.dtype(np.int32),
+        types.UINT8: np.dtype(np.uint8),
+        types.INT64: np.dtype(np.int64),
+        types.BOOL: np.dtype(np.bool_),
+        types.INT16: np.dtype(np.int16),
+        types.INT8: np.dtype(np.int8),
+    }
 
 
 def to_bytes(model: Any) -> bytes:
