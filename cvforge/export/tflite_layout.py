@@ -63,6 +63,7 @@ class _Sinking:
         self._graph = Graph(model)
         self._tensors = self._graph.subgraph.tensors
         self._moved: dict[int, _Moved] = {}
+        self._there: set[int] = set()  # moved tensors that exist in their own order, too
         self._made: list[Any] = []
         self._transpose: Any = None
 
@@ -87,9 +88,10 @@ class _Sinking:
         self._moved[output] = _Moved(before.base, tuple(before.order[axis] for axis in order))
 
     def _materialise(self, tensor: int) -> None:
-        moved = self._moved.pop(tensor, None)
-        if moved is None:
+        moved = self._moved.get(tensor)
+        if moved is None or tensor in self._there:
             return
+        self._there.add(tensor)
         if moved.order == tuple(sorted(moved.order)) and self._make_equal(moved.base, tensor):
             return
         operator = copy.copy(self._transpose)

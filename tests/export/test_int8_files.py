@@ -43,6 +43,26 @@ class LeakyClassifier(nn.Module):
         return {"probs": (4 * self.head(features)).softmax(1)}
 
 
+class AttentiveClassifier(nn.Module):
+    """Every place of a map looks at all places, as in the attention of YOLO11 and of transformers."""
+
+    export_blocker: str | None = None
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(3, 16, 3, 2, 1)
+        self.queries, self.keys, self.values = (nn.Conv2d(16, 16, 1) for _ in range(3))
+        self.last = nn.Conv2d(16, 128, 3, 2, 1)
+        self.head = nn.Linear(128, len(LABELS))
+
+    def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
+        x = self.first(images.permute(0, 3, 1, 2).float() / 255).relu()
+        queries, keys, values = (layer(x).flatten(2) for layer in (self.queries, self.keys, self.values))  # (b, c, hw)
+        weights = (4 * queries.transpose(1, 2) @ keys).softmax(2)  # (b, hw, hw)
+        x = x + (values @ weights.transpose(1, 2)).reshape(x.shape)
+        return {"probs": (4 * self.head(self.last(x).relu().mean(dim=(2, 3)))).softmax(1)}
+
+
 def leaky_graph() -> TracedGraph:
     torch.manual_seed(0)
     return trace(LeakyClassifier().eval(), GraphSpec(Task.CLASSIFICATION, SIZE_HW, len(LABELS)))
@@ -126,6 +146,29 @@ def test_tflite_int8_has_leaky_rectifiers_in_int8_and_layers_of_choice_in_float(
     quantiser.write(tmp_path / "mixed.tflite", float_layers=[noise[0].name])
     mixed = {t["name"]: t["dtype"] for t in Interpreter(str(tmp_path / "mixed.tflite")).get_tensor_details()}
     assert mixed[noise[0].name] == np.float32
+
+
+@pytest.mark.slow
+def test_tflite_int8_multiplies_features_and_takes_a_softmax_in_float_and_layers_in_int8(tmp_path: Path) -> None:
+    from ai_edge_litert.interpreter import Interpreter
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    from cvforge.export.tflite_graph import Graph
+
+    torch.manual_seed(0)
+    graph = trace(AttentiveClassifier().eval(), GraphSpec(Task.CLASSIFICATION, SIZE_HW, len(LABELS)))
+    FORMATS["tflite"].write(graph, {"fp32": tmp_path / "f.tflite"})
+    TFLiteQuantiser(tmp_path / "f.tflite", tiny_calibration(Task.CLASSIFICATION, 12), tmp_path).write(
+        tmp_path / "q.tflite"
+    )
+    made = Graph(flatbuffer_utils.read_model(str(tmp_path / "q.tflite")))
+    types = {t["name"]: t["dtype"] for t in Interpreter(str(tmp_path / "q.tflite")).get_tensor_details()}
+    found = [(made.kind(number), types[made.name(number)]) for number in range(len(made.subgraph.operators))]
+    assert found.count(("BATCH_MATMUL", np.float32)) == found.count(("SOFTMAX", np.float32)) == 2
+    assert [dtype for kind, dtype in found if kind == "CONV_2D"] == [np.int8] * 5
+    assert found[0] == ("DEQUANTIZE", np.float32)
+    error = np.abs(probabilities(tmp_path / "q.tflite", "tflite") - probabilities(tmp_path / "f.tflite", "tflite"))
+    assert 0 < error.max() < 0.05
 
 
 @pytest.mark.slow
