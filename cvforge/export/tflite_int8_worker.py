@@ -22,7 +22,7 @@ from cvforge.export.int8 import entry_layers
 from cvforge.export.noise import Layer, LayerNoise, layer_noise
 from cvforge.export.tflite_graph import Graph, quantise_leaky, to_bytes
 from cvforge.export.tflite_layout import sink_transposes
-from cvforge.export.tflite_pixels import dequantise_pixels
+from cvforge.export.tflite_pixels import dequantise_pixels, stretch_constants
 from cvforge.export.tflite_rounding import rounded_weights, use_rounded
 from cvforge.export.tflite_slices import slice_parts
 from cvforge.export.tflite_tensors import read_tensors
@@ -119,9 +119,10 @@ def quantised(
     )
     quantise_leaky(made)
     use_rounded(made, rounded, source=model)
-    dequantise_pixels(made)
     sink_transposes(made)
     slice_parts(made)
+    dequantise_pixels(made)
+    stretch_constants(made)
     return to_bytes(made)
 
 

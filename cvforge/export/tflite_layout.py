@@ -17,9 +17,24 @@ from cvforge.export.tflite_axes import inverse, reshaped
 from cvforge.export.tflite_edit import add_constant, add_like, drop_unused, make_equal
 from cvforge.export.tflite_graph import Graph
 
-ONE_INPUT = ("LOGISTIC", "TANH", "RELU", "RELU6", "LEAKY_RELU", "HARD_SWISH", "GELU", "EXP", "QUANTIZE", "DEQUANTIZE")
+ONE_INPUT = (
+    "CAST",
+    "LOGISTIC",
+    "TANH",
+    "RELU",
+    "RELU6",
+    "LEAKY_RELU",
+    "HARD_SWISH",
+    "GELU",
+    "EXP",
+    "QUANTIZE",
+    "DEQUANTIZE",
+)
+GROWING = ("CAST", "DEQUANTIZE", "PAD")
+"""Behind them there are more bytes to move; XNNPACK pads as a convolution reads, but not with a transposition between."""
 TWO_INPUTS = ("ADD", "SUB", "MUL", "DIV", "MAXIMUM", "MINIMUM")
 LAST_AXIS = ("SOFTMAX",)
+AXIS_BY_AXIS = ("SLICE", "PAD")  # their further inputs say something of each axis
 POINTWISE = 1
 INT32 = np.dtype(np.int32)
 
@@ -47,11 +62,8 @@ def sink_transposes(model: Any) -> int:
     if saved <= 0:
         return 0
     drop_unused(trial.model)
-    model.subgraphs, model.buffers, model.signatureDefs = (
-        trial.model.subgraphs,
-        trial.model.buffers,
-        trial.model.signatureDefs,
-    )
+    for part in ("subgraphs", "buffers", "signatureDefs"):
+        setattr(model, part, getattr(trial.model, part))
     return saved
 
 
@@ -64,6 +76,7 @@ class _Sinking:
         self._tensors = self._graph.subgraph.tensors
         self._moved: dict[int, _Moved] = {}
         self._there: set[int] = set()  # moved tensors that exist in their own order, too
+        self._grown: dict[int, Any] = {}  # moved tensor -> the operator of `GROWING` that it comes from
         self._made: list[Any] = []
         self._transpose: Any = None
 
@@ -94,10 +107,24 @@ class _Sinking:
         self._there.add(tensor)
         if moved.order == tuple(sorted(moved.order)) and self._make_equal(moved.base, tensor):
             return
+        if self._undo(tensor):
+            return
         operator = copy.copy(self._transpose)
         operator.inputs = [moved.base, add_constant(self._graph, np.array(moved.order, INT32))]
         operator.outputs = [tensor]
         self._made.append(operator)
+
+    def _undo(self, tensor: int) -> bool:
+        """Turn what an operator of `GROWING` reads instead of what it gives, where only one of them is wanted."""
+        operator, moved = self._grown.get(tensor), self._moved[tensor]
+        others = any(one.base == moved.base for key, one in self._moved.items() if key != tensor)
+        if operator is None or others or any(moved.base in map(int, made.inputs) for made in self._made):
+            return False
+        self._made = [made for made in self._made if moved.base not in map(int, made.outputs)]
+        del self._moved[tensor]
+        self._materialise(int(operator.inputs[0]))
+        self._made.append(operator)
+        return True
 
     def _make_equal(self, base: int, tensor: int) -> bool:
         """A tensor that came back to its first order is its base, for all operators before and behind."""
@@ -116,6 +143,8 @@ class _Sinking:
         moved = [self._moved.get(int(tensor)) for tensor in operator.inputs]
         if not any(moved):
             return False
+        if kind in GROWING:
+            self._grown[int(operator.outputs[0])] = operator
         if kind in ONE_INPUT:
             return self._emit(operator, moved[0])
         if kind in LAST_AXIS:
@@ -126,8 +155,8 @@ class _Sinking:
             return self._two_inputs(operator, moved)
         if kind == "CONCATENATION":
             return self._concatenation(operator, moved)
-        if kind == "SLICE":
-            return self._slice(operator, moved[0])
+        if kind in AXIS_BY_AXIS:
+            return self._axis_by_axis(operator, moved[0])
         return kind == "RESHAPE" and self._reshape(operator, moved[0])
 
     def _emit(self, operator: Any, moved: _Moved | None, inputs: Sequence[int] = ()) -> bool:
@@ -184,7 +213,7 @@ class _Sinking:
         turned.builtinOptions.axis = first.order[axis]
         return self._emit(turned, first, [one.base for one in moved if one is not None])
 
-    def _slice(self, operator: Any, moved: _Moved | None) -> bool:
+    def _axis_by_axis(self, operator: Any, moved: _Moved | None) -> bool:
         if moved is None or not all(self._graph.has_data(int(tensor)) for tensor in operator.inputs[1:]):
             return False
         places = [self._graph.constant(int(tensor)) for tensor in operator.inputs[1:]]

@@ -1,6 +1,7 @@
-"""The first step of a TFLite graph, bytes into floats, as an operator that the fast kernels know.
+"""The first steps of a TFLite graph, from bytes to normalised floats, as operators that XNNPACK has fast kernels for.
 
-XNNPACK takes no CAST of bytes, but DEQUANTIZE, which is the same with a step of 1; a factor for all channels becomes that step.
+It takes no CAST of bytes, but DEQUANTIZE, which is the same with a step of 1; a factor for all channels becomes that step. A
+number for each of three channels that come last costs it a call for each pixel; a row of such numbers costs one for each row.
 """
 
 from __future__ import annotations
@@ -9,12 +10,15 @@ from typing import Any
 
 import numpy as np
 
-from cvforge.export.tflite_edit import drop_unused, make_equal, operator_code
+from cvforge.export.tflite_edit import add_constant, drop_unused, make_equal, operator_code
 from cvforge.export.tflite_graph import Graph
 
 NO_OPTIONS = 0
 NO_ACTIVATION = 0
 DEQUANTIZE_UINT8_VERSION = 1
+ARITHMETIC = ("ADD", "SUB", "MUL", "DIV")
+MAP_AXES = 4
+FEW_CHANNELS = 4
 
 
 def dequantise_pixels(model: Any) -> bool:
@@ -42,6 +46,34 @@ def dequantise_pixels(model: Any) -> bool:
     cast.builtinOptionsType, cast.builtinOptions = NO_OPTIONS, None
     drop_unused(model)
     return True
+
+
+def stretch_constants(model: Any) -> int:
+    """Repeat the numbers of few channels along a row, in place; what is computed stays the same to the last bit.
+
+    Returns:
+        How many operators read such a row now.
+    """
+    graph = Graph(model)
+    changed = 0
+    for number, operator in enumerate(graph.subgraph.operators):
+        if graph.kind(number) not in ARITHMETIC:
+            continue
+        stored = [place for place, tensor in enumerate(operator.inputs) if graph.has_data(int(tensor))]
+        output = graph.shape(int(operator.outputs[0]))
+        if len(stored) != 1 or len(output) != MAP_AXES or output[-1] > FEW_CHANNELS:
+            continue
+        channels = int(operator.inputs[stored[0]])
+        values = graph.constant(channels)
+        if values.dtype != np.float32 or values.size != output[-1] or values.shape[-1:] != output[-1:]:
+            continue
+        row = np.tile(values.reshape(1, 1, 1, -1), (1, 1, output[2], 1))
+        operator.inputs = list(operator.inputs)
+        operator.inputs[stored[0]] = add_constant(graph, row, like=channels)
+        changed += 1
+    if changed:
+        drop_unused(model)
+    return changed
 
 
 def _absorb_factor(graph: Graph, cast: Any) -> float:

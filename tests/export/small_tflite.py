@@ -25,7 +25,7 @@ class SmallFile:
         self.graph.tensors, self.graph.operators, self.graph.inputs = [], [], []
         self.model.subgraphs = [self.graph]
 
-    def tensor(self, shape: Sequence[int], dtype: type = np.float32) -> int:
+    def tensor(self, shape: Sequence[int], dtype: Any = np.float32) -> int:
         made = schema.TensorT()
         made.shape, made.buffer, made.hasRank = list(shape), 0, True
         made.type = next(number for number, known in tensor_dtypes().items() if known == dtype)
@@ -50,7 +50,9 @@ class SmallFile:
         """An operator of one output; options by the names of the format, under the name of their own type."""
         operator = schema.OperatorT()
         operator.opcodeIndex = operator_code(self.model, kind, version=CAST_VERSION)
-        operator.inputs, operator.outputs = list(inputs), [self.tensor(shape)]
+        moves_only = kind in ("TRANSPOSE", "RESHAPE", "CONCATENATION", "SLICE")
+        dtype = tensor_dtypes()[self.graph.tensors[inputs[0]].type] if moves_only else np.float32
+        operator.inputs, operator.outputs = list(inputs), [self.tensor(shape, dtype)]
         if options:
             name = options.pop("type")
             operator.builtinOptionsType = getattr(schema.BuiltinOptions, name)

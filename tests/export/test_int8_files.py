@@ -44,7 +44,7 @@ class LeakyClassifier(nn.Module):
 
 
 class AttentiveClassifier(nn.Module):
-    """Every place of a map looks at all places, as in the attention of YOLO11 and of transformers."""
+    """Every place of a map looks at all places, in two heads, as in the attention of YOLO11 and of transformers."""
 
     export_blocker: str | None = None
 
@@ -57,9 +57,10 @@ class AttentiveClassifier(nn.Module):
 
     def predict(self, images: torch.Tensor) -> dict[str, torch.Tensor]:
         x = self.first(images.permute(0, 3, 1, 2).float() / 255).relu()
-        queries, keys, values = (layer(x).flatten(2) for layer in (self.queries, self.keys, self.values))  # (b, c, hw)
-        weights = (4 * queries.transpose(1, 2) @ keys).softmax(2)  # (b, hw, hw)
-        x = x + (values @ weights.transpose(1, 2)).reshape(x.shape)
+        layers = (self.queries, self.keys, self.values)
+        queries, keys, values = (layer(x).flatten(2).unflatten(1, (2, 8)) for layer in layers)  # (b, 2, c / 2, hw)
+        weights = (4 * queries.transpose(2, 3) @ keys).softmax(3)  # (b, 2, hw, hw)
+        x = x + (values @ weights.transpose(2, 3)).reshape(x.shape)
         return {"probs": (4 * self.head(self.last(x).relu().mean(dim=(2, 3)))).softmax(1)}
 
 

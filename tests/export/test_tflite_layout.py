@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 
 from cvforge.export.tflite_axes import inverse, reshaped
-from cvforge.export.tflite_graph import to_bytes
+from cvforge.export.tflite_graph import Graph, to_bytes
 from cvforge.export.tflite_layout import sink_transposes
-from cvforge.export.tflite_pixels import dequantise_pixels
+from cvforge.export.tflite_pixels import dequantise_pixels, stretch_constants
 from cvforge.export.tflite_slices import slice_parts
 from export.small_tflite import SmallFile, kinds, run
 
@@ -102,6 +102,26 @@ def test_a_softmax_over_the_moved_axis_keeps_its_transposition_and_others_go() -
     assert same(before, run(model, values))
 
 
+def test_a_map_is_turned_before_it_is_padded_where_it_must_be_turned() -> None:
+    made = SmallFile()
+    given = made.input((1, CHANNELS, SIDE, SIDE))
+    padded = made.add(
+        "PAD",
+        [made.transpose(given, (0, 2, 3, 1)), made.constant([[0, 0], [1, 1], [1, 1], [0, 0]], np.int32)],
+        (1, SIDE + 2, SIDE + 2, CHANNELS),
+        type="PadOptions",
+    )
+    away = made.transpose(made.add("TANH", [given], (1, CHANNELS, SIDE, SIDE)), (0, 2, 3, 1))
+    back = made.transpose(made.add("LOGISTIC", [away], (1, SIDE, SIDE, CHANNELS)), TO_CHANNELS_FIRST)
+    model = made.finish({"soft": made.softmax(padded), "back": back})
+    values = image((1, CHANNELS, SIDE, SIDE))
+    before = run(model, values)
+    assert sink_transposes(model) > 0
+    assert sorted(kinds(model)) == ["LOGISTIC", "PAD", "SOFTMAX", "TANH", "TRANSPOSE"]
+    assert kinds(model).index("TRANSPOSE") < kinds(model).index("PAD") < kinds(model).index("SOFTMAX")
+    assert same(before, run(model, values))
+
+
 def test_an_image_that_is_turned_and_turned_back_is_itself_where_it_is_read_and_given() -> None:
     made = SmallFile()
     given = made.input((1, SIDE, SIDE, CHANNELS))
@@ -110,6 +130,28 @@ def test_an_image_that_is_turned_and_turned_back_is_itself_where_it_is_read_and_
     values = image((1, SIDE, SIDE, CHANNELS))
     before = run(model, values)
     sink_transposes(model)
+    assert same(before, run(model, values))
+
+
+def test_an_image_that_is_turned_before_it_is_padded_and_normalised_is_not_turned_at_all() -> None:
+    made = SmallFile()
+    turned = made.transpose(made.input((1, SIDE, SIDE, 3), np.uint8), TO_CHANNELS_FIRST)
+    floats = made.add("CAST", [turned], (1, 3, SIDE, SIDE), type="CastOptions", inDataType=3, outDataType=0)
+    scales = made.constant(np.array([0.1, 0.2, 0.3]).reshape(3, 1, 1))
+    scaled = made.add("MUL", [floats, scales], (1, 3, SIDE, SIDE), type="MulOptions")
+    sides = made.constant([[0, 0], [0, 0], [1, 2], [3, 4]], np.int32)
+    padded = made.add("PAD", [scaled, sides], (1, 3, SIDE + 3, SIDE + 7), type="PadOptions")
+    model = made.finish({"padded": made.transpose(padded, inverse(TO_CHANNELS_FIRST))})
+    values = np.arange(3 * CELLS, dtype=np.uint8).reshape(1, SIDE, SIDE, 3)
+    before = run(model, values)
+    sink_transposes(model)
+    assert kinds(model) == ["CAST", "MUL", "PAD"]
+    assert same(before, run(model, values))
+    assert dequantise_pixels(model)
+    assert stretch_constants(model) == 1
+    assert kinds(model) == ["DEQUANTIZE", "MUL", "PAD"]
+    row = Graph(model).constant(int(model.subgraphs[0].operators[1].inputs[1]))
+    np.testing.assert_array_equal(row, np.tile(np.float32([0.1, 0.2, 0.3]), (1, 1, SIDE, 1)))
     assert same(before, run(model, values))
 
 
