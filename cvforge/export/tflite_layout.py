@@ -105,7 +105,7 @@ class _Sinking:
         if moved is None or tensor in self._there:
             return
         self._there.add(tensor)
-        if moved.order == tuple(sorted(moved.order)) and self._make_equal(moved.base, tensor):
+        if _is_plain(moved.order) and self._make_equal(moved.base, tensor):
             return
         if self._undo(tensor):
             return
@@ -164,10 +164,16 @@ class _Sinking:
             return False
         made, output = copy.copy(operator), int(operator.outputs[0])
         made.inputs = list(inputs) or [moved.base, *(int(tensor) for tensor in operator.inputs[1:])]
-        made.outputs = [add_like(self._graph, output, self._permuted(output, inverse(moved.order)))]
-        self._made.append(made)
-        self._moved[output] = _Moved(made.outputs[0], moved.order)
+        self._give(made, output, shape=self._permuted(output, inverse(moved.order)), order=moved.order)
         return True
+
+    def _give(self, made: Any, output: int, *, shape: Sequence[int], order: tuple[int, ...]) -> None:
+        """Take an operator up, which gives the tensor itself or the one that it is a transposition of."""
+        made.outputs = [output]
+        if not _is_plain(order):
+            made.outputs = [add_like(self._graph, output, shape)]
+            self._moved[output] = _Moved(made.outputs[0], order)
+        self._made.append(made)
 
     def _permuted(self, tensor: int, order: Sequence[int]) -> list[int]:
         shape = self._tensors[tensor].shape
@@ -234,10 +240,12 @@ class _Sinking:
         if made.builtinOptions is not None:
             made.builtinOptions.newShape = list(shape)
         made.inputs = [moved.base, add_constant(self._graph, np.array(shape, INT32))]
-        made.outputs = [add_like(self._graph, output, shape)]
-        self._made.append(made)
-        self._moved[output] = _Moved(made.outputs[0], order)
+        self._give(made, output, shape=shape, order=order)
         return True
+
+
+def _is_plain(order: Sequence[int]) -> bool:
+    return list(order) == sorted(order)
 
 
 def _keeps_last(moved: _Moved | None) -> bool:
