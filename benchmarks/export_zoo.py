@@ -58,7 +58,7 @@ def task_of(target: str) -> Task:
     module = target.split(".")[-2]
     if module == "classifier":
         return Task.CLASSIFICATION
-    return Task.SEGMENTATION if module in ("lraspp", "smp") else Task.DETECTION
+    return Task.SEGMENTATION if module in ("lraspp", "smp", "deeplab") else Task.DETECTION
 
 
 def overrides(model: str) -> tuple[Task, list[str]]:

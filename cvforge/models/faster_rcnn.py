@@ -26,6 +26,7 @@ BACKBONES = {
     "resnet50_fpn": (detection.fasterrcnn_resnet50_fpn, detection.FasterRCNN_ResNet50_FPN_Weights.COCO_V1),
     "resnet50_fpn_v2": (detection.fasterrcnn_resnet50_fpn_v2, detection.FasterRCNN_ResNet50_FPN_V2_Weights.COCO_V1),
 }
+CLASS_LAYERS = {"roi_heads.box_predictor.cls_score.": 1, "roi_heads.box_predictor.bbox_pred.": 4}
 
 
 class FasterRCNN(nn.Module):
@@ -35,8 +36,8 @@ class FasterRCNN(nn.Module):
 
     Args:
         num_classes: number of classes, background not counted.
-        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; class layers
-            for another number of classes are left out.
+        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; with 80
+            classes those of COCO are kept, class layers for another number are left out.
         backbone: one of `BACKBONES`.
         max_detections: boxes that `predict` gives for every image, the missing ones with score 0.
 
@@ -71,7 +72,7 @@ class FasterRCNN(nn.Module):
             box_detections_per_img=max_detections,
             box_score_thresh=0.0,
         )
-        load_torchvision(net, weights, published=published, class_layers=("roi_heads.box_predictor.",))
+        load_torchvision(net, weights, published=published, class_layers=CLASS_LAYERS)
         self.num_classes, self.max_detections = num_classes, max_detections
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.backbone = net.backbone

@@ -37,7 +37,7 @@ class LRASPP(nn.Module):
             net,
             weights,
             published=LRASPP_MobileNet_V3_Large_Weights.COCO_WITH_VOC_LABELS_V1,
-            class_layers=("classifier.low_classifier.", "classifier.high_classifier."),
+            class_layers={"classifier.low_classifier.": 1, "classifier.high_classifier.": 1},
         )
         self.normalise = Normalise(IMAGENET_MEAN, IMAGENET_STD)
         self.backbone = net.backbone

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -12,6 +11,7 @@ from torchvision.models.detection.image_list import ImageList
 from torchvision.ops import box_iou
 
 from cvforge.errors import ConfigError
+from cvforge.models.dense_boxes import decode_centre_and_size
 from cvforge.models.depthwise import use_fast_depthwise
 from cvforge.models.normalise import Normalise
 from cvforge.models.precision import full_precision
@@ -21,7 +21,6 @@ from cvforge_edge.types import Task
 MEAN = STD = (0.5, 0.5, 0.5)
 CENTRE_WEIGHT, SIZE_WEIGHT = 10.0, 5.0
 """Factors of the encoded centre and size, as in torchvision's box coder. Source: Liu et al. 2016, SSD, section 2.2."""
-LOG_SIZE_LIMIT = math.log(1000 / 16)
 
 
 class SSDLite(nn.Module):
@@ -31,8 +30,8 @@ class SSDLite(nn.Module):
 
     Args:
         num_classes: number of classes, background not counted.
-        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; class layers
-            for another number of classes are left out.
+        weights: null (random), `torchvision` (trained on COCO, downloaded), or that file as `file:PATH`; with 80
+            classes those of COCO are kept, class layers for another number are left out.
         size_hw: height and width of the input, in pixels; its default boxes are made for it.
 
     Raises:
@@ -53,7 +52,7 @@ class SSDLite(nn.Module):
             net,
             weights,
             published=SSDLite320_MobileNet_V3_Large_Weights.COCO_V1,
-            class_layers=[f"head.classification_head.module_list.{i}.1." for i in range(6)],
+            class_layers={f"head.classification_head.module_list.{i}.1.": 1 for i in range(6)},
         )
         self.size_hw = tuple(size_hw)
         self.normalise = Normalise(MEAN, STD)
@@ -103,11 +102,7 @@ class SSDLite(nn.Module):
         return {"boxes": self._decode(raw["bbox_regression"].float()), "scores": scores}
 
     def _decode(self, codes: torch.Tensor) -> torch.Tensor:
-        top_left, bottom_right = self.default_boxes[:, :2], self.default_boxes[:, 2:]
-        sizes = bottom_right - top_left  # (n, 2)
-        centres = top_left + sizes / 2 + codes[..., :2] / CENTRE_WEIGHT * sizes  # (b, n, 2)
-        halves = (codes[..., 2:] / SIZE_WEIGHT).clamp(max=LOG_SIZE_LIMIT).exp() * sizes / 2
-        boxes = torch.cat((centres - halves, centres + halves), dim=2)  # (b, n, 4)
+        boxes = decode_centre_and_size(codes, self.default_boxes, weights=(CENTRE_WEIGHT, SIZE_WEIGHT))
         height, width = self.size_hw
         return torch.minimum(boxes.clamp(min=0.0), boxes.new_tensor((width, height, width, height)))
 

@@ -42,8 +42,9 @@ def test_every_option_of_a_group_says_what_it_is(path: Path) -> None:
 
 @pytest.mark.parametrize("name", [path.stem for path in sorted((CONFIGS / "model").glob("*.yaml"))])
 def test_every_model_option_passes_the_check_in_a_config_of_its_task(name: str) -> None:
-    task = {"classifier": "cls", "edge": "det", "ssdlite": "det", "faster": "det"}.get(name.split("_")[0], "seg")
-    loss = ["loss=null"] if name in ("ssdlite", "faster_rcnn") else []
+    own_loss = ("ssdlite", "faster_rcnn", "retinanet", "fcos")
+    task = "cls" if name.startswith("classifier") else "det" if name.startswith(("edge", *own_loss)) else "seg"
+    loss = ["loss=null"] if name in own_loss else []
     config = load(f"{task}_demo", [f"model={name}", *loss])
     assert config.model["num_classes"] == config.data.num_classes
 

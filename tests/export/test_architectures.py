@@ -45,7 +45,7 @@ def experiment_of(model: str) -> tuple[str, list[str]]:
     target = str(yaml.safe_load((REPOSITORY / "configs" / "model" / f"{model}.yaml").read_text())["_target_"])
     if "lassifier" in target:
         return "cls_demo.yaml", [f"model={model}"]
-    if "LRASPP" in target or "smp" in target.lower() or "egment" in target:
+    if "LRASPP" in target or "DeepLab" in target or "smp" in target.lower() or "egment" in target:
         return "seg_demo.yaml", [f"model={model}"]
     own_loss = [] if "EdgeDetector" in target else ["loss=null"]
     return "det_demo.yaml", [f"model={model}", *own_loss]
