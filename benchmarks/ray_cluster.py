@@ -84,7 +84,11 @@ class RayCluster:
             "RAY_SERVE_PROXY_READY_CHECK_TIMEOUT_S": PROXY_READY_S,
             "RAY_worker_niceness": "0",  # 15 otherwise: beside clients on the same cores, replicas would get what is left
             "RAY_DISABLE_DOCKER_CPU_WARNING": "1",
+            "RAY_TMPDIR": str(
+                self._folder
+            ),  # there Ray notes this cluster as the current one, not in place of the user's
         }
+        (self._folder / "ray").mkdir(exist_ok=True)
         command = [sys.executable, str(Path(__file__).resolve()), str(self._folder), str(self.dashboard_port)]
         with (self._folder / "cluster.log").open("w") as log:
             self._process = subprocess.Popen(
