@@ -25,10 +25,9 @@ WAITED_FOR = (0, 502, 503, 504)
 """No answer, no room in the queue, or a worker that is being started: the same request may do well a moment later."""
 FATAL = (500, 507)
 """A worker died or failed, perhaps of this very request, and the next one would: it is sent once more, and not again."""
-MOST_FATAL, SHOWN, FIRST_WAIT_S, LONGEST_WAIT_S = 2, 200, 0.2, 5.0
-RESTART_STEPS = 3  # a worker needs a second or two to start: so many waits are left out
+MOST_FATAL, SHOWN, FIRST_WAIT_S, LONGEST_WAIT_S, RESTART_STEPS = 2, 200, 0.2, 5.0, 3
 ImageSource = bytes | bytearray | memoryview | str | Path
-OK = 200
+OK, TOO_LARGE = 200, 413
 
 
 class ClientError(Exception):
@@ -193,9 +192,9 @@ class Client:
             status, answer = self._try(body, headers)
             if status not in (*WAITED_FOR, *FATAL) or not tries.again(fatal=status in FATAL):
                 break
-        if status:
-            return results_of(parsed(answer, status=status), status=status, count=count)
-        raise ClientError(answer.decode())
+        if not status:
+            raise ClientError(answer.decode())
+        return results_of(parsed(answer, status=status), status=status, count=count)
 
     def _try(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
         """Status and body; status 0 and the reason where there was no answer."""
@@ -215,7 +214,7 @@ class Tries:
         self._retries, self._made, self._fatal = retries, 0, 0
 
     def again(self, *, fatal: bool) -> bool:
-        """Wait, and say true where it may be sent again; `fatal`: a worker died or failed under it."""
+        """Wait, and say true where it may be sent again; `fatal`: a worker died under it, whose next needs seconds."""
         self._fatal += fatal
         if self._made == self._retries or self._fatal == MOST_FATAL:
             return False
@@ -240,9 +239,10 @@ def parsed(body: bytes, *, status: int) -> Any:
     try:
         return json.loads(body)
     except (ValueError, RecursionError):
-        where = f"status {status}: " if status else ""
-        text = body[:SHOWN].decode("utf-8", "replace")
-        raise ClientError(f"{where}found {text!r}, expected JSON", status=status) from None
+        what = f"found {body[:SHOWN].decode('utf-8', 'replace')!r}, expected JSON"
+        if status == TOO_LARGE and not body:
+            what = "the request is larger than the server takes; send fewer images in one, or smaller ones"
+        raise ClientError(f"status {status}: {what}" if status else what, status=status) from None
 
 
 def results_of(value: Any, *, status: int, count: int) -> list[Result | ClientError]:
