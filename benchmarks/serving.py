@@ -5,7 +5,8 @@
 
 Contenders take turns in every round, all on loopback, with one connection kept open for each client:
 
-  in-process          `cvforge_server.core.Core.answer`, one after the other: what no server can go below
+  in-process          the image decoded and given to `cvforge_edge.Predictor`, one after the other: no server can go below
+  core                `cvforge_server.core.Core.answer`, likewise: reads a request and writes its JSON, too
   torchserve 1, 2     `tools/serve.py` with one and with two workers of one thread
   litserve 1, 2       `benchmarks/litserve_app.py`, likewise, where `--litserve` names a Python that has LitServe
 
@@ -80,7 +81,7 @@ def main() -> int:
     data = options.image.read_bytes()
     os.environ.setdefault("OMP_NUM_THREADS", "1")
     with ExitStack() as resources:
-        contenders = {"in-process": in_process(options.bundle, data)}
+        contenders = {"in-process": in_process(options.bundle, data), "core": core_alone(options.bundle, data)}
         for workers in (1, 2):
             contenders[f"torchserve {workers}"] = torchserve(options.bundle, data, workers=workers, resources=resources)
             if options.litserve:
@@ -126,13 +127,22 @@ def measure(contender: Contender, *, requests: int, clients: int) -> Figures:
 
 
 def in_process(bundle: Path, data: bytes) -> Contender:
-    """The core in this process; its clients share one thread's work."""
+    """The predictor in this process, with the file that the server takes; its clients share one thread's work."""
     import cv2
 
+    from cvforge_edge.image_io import decode_image
+    from cvforge_edge.predictor import Predictor
+
+    cv2.setNumThreads(1)
+    predictor = Predictor.from_bundle(bundle, backend="onnxruntime", threads=1)
+    return Contender(lambda: lambda: predictor.predict(decode_image(data, name="the image")), time.process_time)
+
+
+def core_alone(bundle: Path, data: bytes) -> Contender:
+    """The core in this process."""
     from cvforge_server.core import Core
     from cvforge_server.request import Part
 
-    cv2.setNumThreads(1)
     core = Core.from_bundle(bundle)
 
     def ask() -> None:
