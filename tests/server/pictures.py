@@ -42,6 +42,17 @@ def jpeg_of(image_bgr: np.ndarray) -> bytes:
     return data.tobytes()
 
 
+def pictures_in_light(number: int, *, light: float = 1.0, size_hw: tuple[int, int] = (400, 500)) -> list[np.ndarray]:
+    """Noise of mixed light with a red square, larger than drift measures it."""
+    rng = np.random.default_rng(7)
+    found = []
+    for _ in range(number):
+        image = np.clip(rng.normal(130 * light, 30 * light) + rng.normal(0, 9, (*size_hw, 3)), 0, 255).astype(np.uint8)
+        image[:200, :200] = (0, 0, rng.integers(225, 256))
+        found.append(image)
+    return found
+
+
 def with_segments(jpeg: bytes, segments: Sequence[tuple[int, bytes]]) -> bytes:
     """A JPEG with more marker segments right after its start, each a code and what it holds."""
     more = b"".join(b"\xff" + bytes([code]) + struct.pack(">H", len(body) + 2) + body for code, body in segments)

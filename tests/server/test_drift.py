@@ -28,7 +28,7 @@ from edge.conftest import build_bundle
 from server.asking import ask
 from server.bundles import add_reference
 from server.conftest import JsonLines
-from server.pictures import png_of
+from server.pictures import pictures_in_light, png_of
 
 
 class Clock:
@@ -40,21 +40,10 @@ class Clock:
         return self.now_s
 
 
-def pictures(number: int, *, light: float = 1.0, size_hw: tuple[int, int] = (400, 500)) -> list[np.ndarray]:
-    """Noise of mixed light with a red square, larger than it is measured."""
-    rng = np.random.default_rng(7)
-    found = []
-    for _ in range(number):
-        image = np.clip(rng.normal(130 * light, 30 * light) + rng.normal(0, 9, (*size_hw, 3)), 0, 255).astype(np.uint8)
-        image[:200, :200] = (0, 0, rng.integers(225, 256))
-        found.append(image)
-    return found
-
-
 @pytest.fixture(scope="module")
 def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = build_bundle(tmp_path_factory.mktemp("drift") / "b", "detector", formats=("onnx",), golden=False)
-    return add_reference(folder, pictures(40))
+    return add_reference(folder, pictures_in_light(40))
 
 
 @pytest.fixture
@@ -98,7 +87,7 @@ def test_a_picture_is_measured_as_small_as_kept_with_the_same_result():
 
 
 def test_figures_are_those_of_the_statistics_of_the_same_pictures(core: Core, clock: Clock, bundle: Path):
-    shown = pictures(AT_ONCE, light=0.3)
+    shown = pictures_in_light(AT_ONCE, light=0.3)
     for image in shown:
         assert ask(core, png_of(image)).status == 200
     gauges = judged(core, clock)
@@ -117,7 +106,7 @@ def test_figures_are_those_of_the_statistics_of_the_same_pictures(core: Core, cl
 
 
 def test_pictures_like_those_of_the_reference_are_no_drift(core: Core, clock: Clock):
-    for image in pictures(AT_ONCE):
+    for image in pictures_in_light(AT_ONCE):
         ask(core, png_of(image))
     levels = by_quantity(judged(core, clock), LEVEL)
     assert levels.keys() >= {"brightness", "contrast", "sharpness", "colors", "scores", "objects", "classes"}
@@ -125,7 +114,7 @@ def test_pictures_like_those_of_the_reference_are_no_drift(core: Core, clock: Cl
 
 
 def test_what_a_client_asks_for_does_not_change_what_is_measured(core: Core, clock: Clock):
-    for image in pictures(AT_ONCE):
+    for image in pictures_in_light(AT_ONCE):
         assert ask(core, png_of(image), score_threshold="1", classes="blue").objects == 0
     gauges = judged(core, clock)
     assert by_quantity(gauges, FOUND)["objects"] > 0
@@ -133,7 +122,7 @@ def test_what_a_client_asks_for_does_not_change_what_is_measured(core: Core, clo
 
 
 def test_only_so_many_pictures_a_second_are_measured(core: Core, clock: Clock):
-    picture = png_of(pictures(1, size_hw=(40, 50))[0])
+    picture = png_of(pictures_in_light(1, size_hw=(40, 50))[0])
 
     def measured() -> float:
         return next(gauge.value for gauge in judged(core, clock) if gauge.name == IMAGES)
@@ -156,7 +145,7 @@ def test_only_so_many_pictures_a_second_are_measured(core: Core, clock: Clock):
 
 def test_nothing_is_told_before_it_is_due_and_few_pictures_say_nothing(core: Core, clock: Clock):
     assert core.drift is not None
-    ask(core, png_of(pictures(1)[0]))
+    ask(core, png_of(pictures_in_light(1)[0]))
     assert core.drift.judge_if_due() == ()
     clock.now_s += JUDGE_EVERY_S - 0.001
     assert core.drift.judge_if_due() == ()
@@ -165,8 +154,33 @@ def test_nothing_is_told_before_it_is_due_and_few_pictures_say_nothing(core: Cor
     assert core.drift.judge_if_due() == ()
 
 
+def test_what_was_told_last_can_be_had_again_until_something_else_is(core: Core, clock: Clock):
+    assert core.drift is not None and core.drift.newest() == ()
+    ask(core, png_of(pictures_in_light(1)[0]))
+    gauges = judged(core, clock)
+    assert len(gauges) == 1 and core.drift.newest() == core.drift.newest() == gauges
+    ask(core, png_of(pictures_in_light(1)[0]))
+    clock.now_s += JUDGE_EVERY_S
+    assert [gauge.value for gauge in core.drift.newest()] == [2]
+
+
+def test_a_comparison_that_fails_is_logged_once_and_fails_nothing(
+    core: Core, clock: Clock, json_lines: JsonLines, monkeypatch: pytest.MonkeyPatch
+):
+    def fail(*_: object) -> None:
+        raise ZeroDivisionError("broken")
+
+    assert core.drift is not None and judged(core, clock)
+    monkeypatch.setattr(DriftWatch, "judge", fail)
+    assert [judged(core, clock) for _ in range(3)] == [()] * 3
+    assert core.drift.newest() == ()  # not the figures of an hour that has passed
+    (line,) = json_lines()
+    assert (line["level"], line["message"]) == ("error", "drift: the last hour cannot be compared; said once")
+    assert "ZeroDivisionError: broken" in line["exception"]
+
+
 def test_a_drift_that_lasts_is_a_line_of_the_log(core: Core, clock: Clock, json_lines: JsonLines):
-    for image in pictures(AT_ONCE, light=0.2):
+    for image in pictures_in_light(AT_ONCE, light=0.2):
         ask(core, png_of(image))
     assert [len(judged(core, clock)) > 1 for _ in range(3)] == [True] * 3
     began = [line for line in json_lines() if line["event"] == "drift_began" and line["quantity"] == "brightness"]
@@ -181,7 +195,7 @@ def test_a_picture_that_cannot_be_measured_is_answered_all_the_same(
         raise ZeroDivisionError("broken")
 
     monkeypatch.setattr(DriftWatch, "add", fail)
-    image = png_of(pictures(1)[0])
+    image = png_of(pictures_in_light(1)[0])
     assert [ask(core, image).status for _ in range(3)] == [200] * 3
     (line,) = json_lines()
     assert (line["level"], line["request_id"]) == ("error", "r") and "ZeroDivisionError: broken" in line["exception"]
@@ -192,7 +206,7 @@ def test_a_bundle_without_reference_and_a_server_that_is_not_to_judge_have_no_dr
     bare = build_bundle(tmp_path / "bare", "detector", formats=("onnx",), golden=False)
     for folder, options in ((bare, {"drift_every_s": 60}), (bundle, {})):
         core = Core.from_bundle(folder, **options)
-        assert core.drift is None and ask(core, png_of(pictures(1)[0])).status == 200
+        assert core.drift is None and ask(core, png_of(pictures_in_light(1)[0])).status == 200
         core.close()
     core = Core.from_bundle(bundle, drift_every_s=60)
     assert core.drift is not None

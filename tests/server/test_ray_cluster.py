@@ -8,7 +8,7 @@ import json
 import os
 import re
 import signal
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from pathlib import Path
@@ -19,13 +19,18 @@ import numpy as np
 import psutil
 import pytest
 
+from cvforge_edge.evidence.findings import MIN_IMAGES
 from cvforge_edge.records import dataclass
 from cvforge_server.client import Client
+from cvforge_server.core import Core
+from cvforge_server.drift import AT_ONCE, LEVEL
+from cvforge_server.request import Part
 from edge.conftest import build_bundle
 from ray_cluster import RayCluster
 from ray_serving import Subject, core_says, two_versions
 from server.asking import BLUE, RED, SQUARES
-from server.bundles import build_batch_bundle
+from server.bundles import add_reference, build_batch_bundle
+from server.pictures import pictures_in_light, png_of
 
 pytestmark = pytest.mark.slow
 pytest.importorskip("ray.serve")
@@ -63,12 +68,14 @@ class Deployed:
 def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
     folder = tmp_path_factory.mktemp("bundles")
     source = build_bundle(folder / "detector", "detector", formats=("onnx",), golden=False)
+    add_reference(source, pictures_in_light(MIN_IMAGES))
     bundles = two_versions(source, folder)
     expected = dict(core_says(bundle, SQUARES) for bundle in bundles)
     with RayCluster(cpus=2) as cluster:
         subject = Subject(cluster, bundles=bundles, expected=expected, image=SQUARES, clients=4)
         detector, classifier = subject.config["applications"]
         detector["deployments"][0]["max_replicas_per_node"] = 1
+        detector["args"]["drift_every_s"] = 1
         classifier["args"] |= {"batch": 4, "batch_delay_ms": 2000, "max_request_mb": 0.1}
         classifier["deployments"][0]["user_config"]["bundle"] = str(build_batch_bundle(folder / "classifier"))
         subject.deploy(most=1)
@@ -153,6 +160,46 @@ def test_prometheus_finds_the_figures_of_answers(deployed: Deployed) -> None:
     with suppress(TimeoutError):
         deployed.cluster.wait(all_there, "the figures")
     assert missing == set()
+
+
+def test_prometheus_finds_the_drift_of_the_core_and_none_of_a_bundle_that_was_exchanged(deployed: Deployed) -> None:
+    detector, cluster = deployed.detector, deployed.cluster
+    for light, brightness in ((1.0, 0.0), (0.3, 2.0)):
+        detector.exchange()
+        shown = [png_of(image) for image in pictures_in_light(AT_ONCE, light=light)]
+        assert {deployed.ask(detector.path, data)[0] for data in shown} == {200}
+        with suppress(TimeoutError):  # the comparison below says more
+            wanted = core_figures(detector.bundles[detector.version - 1], shown)
+            cluster.wait(lambda w=wanted: figures(cluster.metrics()) == w, "the figures")
+        assert figures(cluster.metrics()) == wanted
+        levels = {
+            dict(labels)["quantity"]: level for (name, *labels), level in wanted.items() if name == f"ray_{LEVEL}"
+        }
+        assert levels.keys() >= {"brightness", "contrast", "sharpness", "colors", "scores", "objects", "classes"}
+        assert levels["brightness"] == brightness and (brightness or set(levels.values()) == {0})
+
+
+def figures(text: str) -> dict[tuple[Any, ...], float]:
+    """Drift of all versions in what Prometheus reads, by name and labels of ours."""
+    found = {}
+    for name, labels_text, number in re.findall(r"^(ray_cvforge_drift_\w+)\{(.*)\} (\S+)$", text, re.MULTILINE):
+        labels = dict(re.findall(r'(\w+)="([^"]*)"', labels_text))
+        assert labels["application"] == "det_bccd" and labels["replica"]
+        ours = tuple((key, labels[key]) for key in ("model", "version", "quantity") if labels.get(key))
+        found[(name, *ours)] = pytest.approx(float(number))
+    return found
+
+
+def core_figures(bundle: Path, images: Sequence[bytes]) -> dict[tuple[Any, ...], float]:
+    """The same of a core in this process."""
+    core = Core.from_bundle(bundle, drift_every_s=1e-6)
+    for data in images:
+        core.answer([[Part("body", data, "image/png")]], ids=["r"])
+    assert core.drift is not None
+    model = (("model", core.model["name"]), ("version", str(core.model["version"])))
+    found = {(f"ray_{gauge.name}", *model, *gauge.labels): gauge.value for gauge in core.drift.newest()}
+    core.close()
+    return found
 
 
 def test_an_update_under_load_fails_no_request_and_changes_the_answers(deployed: Deployed) -> None:

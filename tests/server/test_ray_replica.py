@@ -15,17 +15,24 @@ from typing import Any
 import pytest
 
 from cvforge_edge.errors import BundleError, UsageError
+from cvforge_edge.evidence.findings import MIN_IMAGES
 from cvforge_server.core import Core
+from cvforge_server.drift import AT_ONCE, IMAGES, LEVEL
 from cvforge_server.request import Part
 from cvforge_server.request_log import LOGGERS, JsonLine
 from edge.conftest import build_bundle
 from server.asking import BLUE, RED, SQUARES
+from server.bundles import add_reference
+from server.pictures import pictures_in_light, png_of
 from server.ray_requests import Said, http_request, replies, run
 
 pytest.importorskip("ray.serve")
 pytest.importorskip("starlette")
 pytest.importorskip("python_multipart")
 
+from ray.serve import metrics
+
+from cvforge_server.rayserve.meters import UPDATE_REFUSED, Meters
 from cvforge_server.rayserve.replica import Predictions
 from cvforge_server.rayserve.settings import Settings
 
@@ -259,6 +266,49 @@ def test_a_replica_whose_network_fails_is_not_well(replica: Predictions, monkeyp
 
     monkeypatch.setattr(Core, "warm_up", broken)
     with pytest.raises(RuntimeError, match="the device is gone"):
+        run(replica.check_health)
+
+
+def test_drift_is_told_with_each_check_of_health_and_begins_anew_with_another_bundle(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: list[tuple[str, float, dict[str, str]]] = []
+
+    class Recorded(metrics.Gauge):
+        def set(self, value: float, tags: dict[str, str]) -> None:
+            super().set(value, tags)
+            told.append((self.info["name"], value, tags))
+
+    def after_a_check() -> list[tuple[str, float, dict[str, str]]]:
+        told.clear()
+        run(replica.check_health)
+        return [one for one in told if one[0] != UPDATE_REFUSED]
+
+    monkeypatch.setattr(metrics, "Gauge", Recorded)
+    shown = [png_of(image) for image in pictures_in_light(AT_ONCE, light=0.3)]
+    bundles = [add_reference(bundle_of(tmp_path, version=version), pictures_in_light(MIN_IMAGES)) for version in (1, 2)]
+    replica = loaded(bundles[0], drift_every_s=1e-6)
+    core = Core.from_bundle(bundles[0], drift_every_s=1e-6)
+    for data in shown:
+        assert ask(replica, data).status == 200
+        core.answer([[Part("body", data, "image/png")]], ids=["r"])
+    assert core.drift is not None
+    model = {"model": core.model["name"], "version": "1"}
+    wanted = [(gauge.name, gauge.value, {**model, **dict(gauge.labels)}) for gauge in core.drift.newest()]
+    assert (LEVEL, 2.0, {**model, "quantity": "brightness"}) in wanted
+    assert after_a_check() == after_a_check() == wanted
+    run(lambda: replica.reconfigure({"bundle": str(bundles[1])}))
+    assert after_a_check() == [(IMAGES, 0.0, {**model, "version": "2"})]
+    core.close()
+
+
+def test_without_a_reference_or_the_wish_no_drift_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(Meters, "tell", lambda *_, **__: pytest.fail("told"))
+    bare = bundle_of(tmp_path)
+    for replica in (
+        loaded(bare),
+        loaded(add_reference(bundle_of(tmp_path, version=2), pictures_in_light(1)), drift_every_s=0),
+    ):
         run(replica.check_health)
 
 

@@ -62,7 +62,9 @@ class Drift:
         self._lock = threading.Lock()
         self._due_s = clock() + judge_every_s
         self._refilled_s, self._allowed = clock(), float(AT_ONCE)
-        self._measured, self._complained = 0, False
+        self._measured = 0
+        self._complaints: set[str] = set()
+        self._newest: tuple[Gauge, ...] = ()
 
     @classmethod
     def of_bundle(
@@ -119,9 +121,12 @@ class Drift:
                 self._watch.add(seen, distance=self._watch.distance(seen))
                 self._measured += 1
         except Exception:  # whatever it is, a client must not wait in vain for it
-            if not self._complained:
-                self._complained = True
-                _log.exception("drift: a picture cannot be measured; said once")
+            self._complain("a picture cannot be measured")
+
+    def newest(self) -> tuple[Gauge, ...]:
+        """As `judge_if_due`, but between two judgements once more what the last one said; empty before the first."""
+        self.judge_if_due()
+        return self._newest
 
     def judge_if_due(self) -> tuple[Gauge, ...]:
         """What is to be told in graphs, once in a while; empty otherwise.
@@ -129,15 +134,25 @@ class Drift:
         - `cvforge_drift_images`: pictures of the last hour that were measured;
         - `cvforge_drift_level` by `quantity`, as on a device: 0 ok, 1 notice, 2 drift;
         - `cvforge_drift_found` by `quantity`: the number that was compared, for most the median of the hour.
+
+        What goes wrong is logged once: neither an answer nor a server's health hangs on it.
         """
         with self._lock:
             now_s = self._clock()
             if now_s < self._due_s:
                 return ()
             self._due_s = now_s + self._judge_every_s
-            events = self._watch.judge(now_s)
-            camera = self._watch.cameras[0]
-            findings, images = camera.findings.get(HOUR, ()), camera.images.get(HOUR, 0)
+            try:
+                self._newest = self._judged(now_s)
+            except Exception:  # likewise
+                self._complain("the last hour cannot be compared")
+                self._newest = ()
+            return self._newest
+
+    def _judged(self, now_s: float) -> tuple[Gauge, ...]:
+        events = self._watch.judge(now_s)
+        camera = self._watch.cameras[0]
+        findings, images = camera.findings.get(HOUR, ()), camera.images.get(HOUR, 0)
         texts = {finding.quantity: finding.text for finding in findings}
         for _, event in events:
             quantity = event.rule.partition(":")[2]
@@ -151,3 +166,9 @@ class Drift:
             )
             gauges.append(Gauge(FOUND, "The number that was compared.", finding.found, labels))
         return tuple(gauges)
+
+    def _complain(self, what: str) -> None:
+        """Called while an exception is handled."""
+        if what not in self._complaints:
+            self._complaints.add(what)
+            _log.exception("drift: %s; said once", what)

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from cvforge_edge.status import Gauge
 from cvforge_server.core import MS_PER_S
 from cvforge_server.reply import Reply
 from cvforge_server.tally import BOUNDARIES_S, LABELS, OBJECTS, REPLIES, STAGE_SECONDS, SUM
@@ -10,7 +14,10 @@ UPDATE_REFUSED = "cvforge_update_refused"
 
 
 class Meters:
-    """Counts replies by status, their objects, and how long stages take; Ray adds application, deployment and replica."""
+    """Counts replies by status, their objects, and how long stages take; tells drift.
+
+    Ray adds application, deployment and replica to each, and forgets a gauge that is not set for some 20 seconds.
+    """
 
     def __init__(self) -> None:
         from ray.serve import metrics
@@ -26,6 +33,7 @@ class Meters:
         self._refused = metrics.Gauge(
             UPDATE_REFUSED, description="1 where the last new bundle could not be loaded", tag_keys=("model",)
         )
+        self._gauges: dict[str, Any] = {}
 
     def note(self, reply: Reply, *, model: str) -> None:
         """Count one reply.
@@ -43,3 +51,18 @@ class Meters:
     def note_update(self, *, model: str, refused: bool) -> None:
         """Say how the last update went."""
         self._refused.set(float(refused), tags={"model": model})
+
+    def tell(self, gauges: Sequence[Gauge], *, model: Mapping[str, Any]) -> None:
+        """Set gauges of `cvforge_server.drift`.
+
+        Args:
+            gauges: of a name all with the same labels.
+            model: `name` and `version` of the bundle: figures of the one before are not mistaken for those of the next.
+        """
+        from ray.serve import metrics
+
+        for gauge in gauges:
+            tags = {"model": model["name"], "version": str(model["version"]), **dict(gauge.labels)}
+            if gauge.name not in self._gauges:
+                self._gauges[gauge.name] = metrics.Gauge(gauge.name, description=gauge.text, tag_keys=(*tags,))
+            self._gauges[gauge.name].set(gauge.value, tags=tags)

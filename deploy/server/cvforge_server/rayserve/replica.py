@@ -53,7 +53,7 @@ class Predictions:
         self._folder: str | None = None
         self._update_refused = False
         self._meters = Meters()
-        self._network = NetworkThread(lambda: self._loaded().warm_up(), longest_call_s=settings.longest_call_s)
+        self._network = NetworkThread(self._probe, longest_call_s=settings.longest_call_s)
         self._answer = self._answer_alone if settings.batch == 1 else self._batched()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
@@ -89,6 +89,8 @@ class Predictions:
 
     async def check_health(self) -> None:
         """Run the network once, behind the requests that wait; Ray replaces a replica where this fails three times.
+
+        Drift is told here: as often as Ray asks, whether clients do or not.
 
         Raises:
             UsageError: the configuration names no bundle.
@@ -151,7 +153,15 @@ class Predictions:
             trust=self._trust,
             limits=settings.limits,
             largest_batch=settings.batch,
+            drift_every_s=settings.drift_every_s,
         )
+
+    def _probe(self) -> None:
+        """In the thread of the network, so that no request waits for the comparison with the reference on the event loop."""
+        core = self._loaded()
+        core.warm_up()
+        if core.drift is not None:
+            self._meters.tell(core.drift.newest(), model=core.model)
 
     def _exchange(self, core: Core) -> None:
         """In the thread of the network, so that nothing runs on what is closed here."""

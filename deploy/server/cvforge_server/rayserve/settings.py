@@ -11,6 +11,7 @@ from typing import Any
 
 from cvforge_edge.backends import BACKENDS
 from cvforge_edge.errors import UsageError
+from cvforge_edge.evidence.drift import JUDGE_EVERY_S
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.records import dataclass
 from cvforge_server.commands.options import count_from, number_from
@@ -37,6 +38,7 @@ class Settings:
         max_request_mb: of the body of a request.
         longest_call_s: of the network thread, for one request or the requests of a batch: a replica whose call takes longer is
             taken for hung, and replaced.
+        drift_every_s: so often a replica compares what it was asked with the reference of the bundle; 0 for never.
         trust: absolute path of a folder of *.pub files, or of one: only what they have signed; None for any bundle.
     """
 
@@ -51,6 +53,7 @@ class Settings:
     max_answer_mb: float = 50.0
     max_request_mb: float = 50.0
     longest_call_s: float = 120.0
+    drift_every_s: float = JUDGE_EVERY_S
     trust: str | None = None
 
     @classmethod
@@ -117,6 +120,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "max_answer_mb": number_from(0.001, LARGEST_ANSWER_MB),
     "max_request_mb": number_from(0.001, 10_000),
     "longest_call_s": number_from(1, 100_000),
+    "drift_every_s": number_from(0, 86400),
     "trust": absolute_path,
 }
 """By name: how a value is read."""
