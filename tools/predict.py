@@ -129,7 +129,12 @@ def _add_bulk_options(group: argparse._ArgumentGroup) -> None:
     add("--ray", action="store_true", help="predict with many workers into Parquet; SOURCE may be a list or a pattern")
     add("--workers", type=count, metavar="N", help="processes with the model (default: one for each core, or GPU)")
     add("--ray-address", metavar="HOST:PORT", help="a cluster that runs (default: Ray on this machine, loopback only)")
-    add("--batch-size", type=count, metavar="N", help="with --batch: images in one call of the network (default: 8)")
+    add(
+        "--batch-size",
+        type=count,
+        metavar="N",
+        help="with --batch: images that one forward pass takes at most (default: 8)",
+    )
     add("--part-images", type=count, metavar="N", help="images in each Parquet file (default: up to 1000)")
     add("--max-megapixels", type=_positive, metavar="MP", help="larger images get an error (default: 200)")
     add("--retry-errors", action="store_true", help="do files again that have images with errors")

@@ -38,7 +38,7 @@ def json_lines() -> Iterator[JsonLines]:
 
 @pytest.fixture
 def open_core(tmp_path: Path) -> Iterator[CoreMaker]:
-    """Opens the core of a tiny model: `open_core("detector")`, or `open_core("batch", largest_batch=4)`."""
+    """Opens the core of a tiny model: `open_core("detector")`, or `open_core("batch", batch_size=4)`."""
     opened: list[Core] = []
 
     def make(model: str, **options: Any) -> Core:

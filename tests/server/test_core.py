@@ -84,11 +84,11 @@ BAD_IMAGES = [
 
 
 @pytest.mark.parametrize(("bad", "status", "code"), BAD_IMAGES)
-@pytest.mark.parametrize("largest", [1, 8])
+@pytest.mark.parametrize("batch_size", [1, 8])
 def test_a_bad_image_never_fails_its_neighbours(
-    bad: bytes, status: int, code: str, largest: int, open_core: CoreMaker
+    bad: bytes, status: int, code: str, batch_size: int, open_core: CoreMaker
 ) -> None:
-    core = open_core("batch", largest_batch=largest)
+    core = open_core("batch", batch_size=batch_size)
     good = ask(core, RED, BLUE).value["results"]
     reply = ask(core, RED, bad, BLUE)
     assert reply.status == 200
@@ -125,7 +125,7 @@ def test_no_requests_have_no_replies(open_core: CoreMaker) -> None:
 def test_a_batch_says_what_each_image_says_alone(open_core: CoreMaker) -> None:
     generator = np.random.default_rng(0)
     pictures = [png_of(generator.integers(0, 256, (32, 48, 3)).astype(np.uint8)) for _ in range(7)]
-    together = open_core("batch", largest_batch=4)
+    together = open_core("batch", batch_size=4)
     replies = together.answer([[Part("body", data)] for data in pictures], ids=["r"] * 7)
     alone = open_core("batch")
     for data, reply in zip(pictures, replies, strict=True):

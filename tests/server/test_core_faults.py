@@ -63,11 +63,11 @@ def break_network(monkeypatch: pytest.MonkeyPatch, answer_to_grey: Exception | f
         (7.0, "the model's answer is not usable: probs: highest value is 7, expected at most 1"),
     ],
 )
-@pytest.mark.parametrize("largest", [1, 2, 8])
+@pytest.mark.parametrize("batch_size", [1, 2, 8])
 def test_a_network_that_fails_at_one_image_fails_that_one(
-    fault: Exception | float, words: str, largest: int, open_core: CoreMaker, monkeypatch: pytest.MonkeyPatch
+    fault: Exception | float, words: str, batch_size: int, open_core: CoreMaker, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    core = open_core("batch", largest_batch=largest)
+    core = open_core("batch", batch_size=batch_size)
     good = [result["classes"] for result in ask(core, RED, BLUE, SQUARES).value["results"]]
     break_network(monkeypatch, fault)
     image = [Part("body", data, "image/png") for data in (RED, GREY, BLUE, SQUARES)]
@@ -191,7 +191,7 @@ def test_no_picture_is_kept_while_the_network_works(open_core: CoreMaker, monkey
 def test_a_model_without_batch_form_cannot_be_opened_for_batches(tmp_path: Path) -> None:
     folder = build_bundle(tmp_path / "bundle", "detector", formats=("onnx",), golden=False)
     with pytest.raises(BundleError, match="no model of the batch form"):
-        Core.from_bundle(folder, largest_batch=2)
+        Core.from_bundle(folder, batch_size=2)
     with pytest.raises(BundleError):
         Core.from_bundle(tmp_path / "nothing")
 
@@ -210,9 +210,9 @@ def test_a_model_that_fails_at_its_first_run_is_freed_again(tmp_path: Path, monk
     assert closed == [True]
 
 
-def test_warming_up_runs_the_largest_batch(open_core: CoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_warming_up_runs_a_whole_batch(open_core: CoreMaker, monkeypatch: pytest.MonkeyPatch) -> None:
     sizes = break_network(monkeypatch, InferenceError("not for grey of 128"))
-    open_core("batch", largest_batch=6)
+    open_core("batch", batch_size=6)
     assert sizes == [6]
 
 

@@ -41,19 +41,19 @@ def inputs(*values: int) -> list[np.ndarray]:
     return [np.full((2, 3, 3), value, np.uint8) for value in values]
 
 
-def run(network: Network, *values: int, largest: int) -> list[object]:
+def run(network: Network, *values: int, batch_size: int) -> list[object]:
     """The value of each output, or the code of the problem in its place."""
-    found = forward(cast(Predictor, network), inputs(*values), largest=largest)
+    found = forward(cast(Predictor, network), inputs(*values), batch_size=batch_size)
     return [one.code if isinstance(one, RequestError) else int(one["probs"][0]) for one in found]
 
 
 @pytest.mark.parametrize(
-    ("count", "largest", "sizes"),
+    ("count", "batch_size", "sizes"),
     [(0, 4, []), (1, 4, [1]), (4, 4, [4]), (5, 4, [4, 1]), (9, 4, [4, 4, 1]), (3, 1, [1, 1, 1]), (3, 100, [3])],
 )
-def test_inputs_go_through_in_as_few_calls_as_can_be(count: int, largest: int, sizes: list[int]) -> None:
+def test_inputs_go_through_in_as_few_calls_as_can_be(count: int, batch_size: int, sizes: list[int]) -> None:
     network = Network()
-    assert run(network, *range(100, 100 + count), largest=largest) == list(range(100, 100 + count))
+    assert run(network, *range(100, 100 + count), batch_size=batch_size) == list(range(100, 100 + count))
     assert network.sizes == sizes
 
 
@@ -64,32 +64,32 @@ def test_one_bad_input_of_a_batch_fails_alone(place: int) -> None:
     values.insert(place, BAD)
     expected: list[object] = [1, 2, 3]
     expected.insert(place, Code.INFERENCE_FAILED)
-    assert run(network, *values, largest=4) == expected
+    assert run(network, *values, batch_size=4) == expected
     assert network.sizes == [4, 1, 1, 1, 1]
 
 
 def test_a_bad_input_costs_its_own_chunk_a_second_run_and_no_other() -> None:
     network = Network()
-    assert run(network, 1, 2, 3, BAD, 5, 6, largest=2) == [1, 2, 3, Code.INFERENCE_FAILED, 5, 6]
+    assert run(network, 1, 2, 3, BAD, 5, 6, batch_size=2) == [1, 2, 3, Code.INFERENCE_FAILED, 5, 6]
     assert network.sizes == [2, 2, 1, 1, 2]
 
 
 def test_where_all_are_bad_all_have_their_problem() -> None:
     network = Network()
-    assert run(network, BAD, BAD, largest=2) == [Code.INFERENCE_FAILED] * 2
-    assert run(network, BAD, largest=1) == [Code.INFERENCE_FAILED]
+    assert run(network, BAD, BAD, batch_size=2) == [Code.INFERENCE_FAILED] * 2
+    assert run(network, BAD, batch_size=1) == [Code.INFERENCE_FAILED]
 
 
 @pytest.mark.parametrize(
     "error", [InferenceError("x"), BackendError("x"), IndexError("row 3"), MemoryError(), RuntimeError("CUDA")]
 )
 def test_no_exception_of_any_kind_reaches_the_neighbours(error: Exception) -> None:
-    assert run(Network(error), 1, BAD, 3, largest=3) == [1, Code.INFERENCE_FAILED, 3]
+    assert run(Network(error), 1, BAD, 3, batch_size=3) == [1, Code.INFERENCE_FAILED, 3]
 
 
 def test_the_client_learns_no_path_and_the_log_does(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
-        found = forward(cast(Predictor, Network()), inputs(1, BAD), largest=2)
+        found = forward(cast(Predictor, Network()), inputs(1, BAD), batch_size=2)
     problem = found[1]
     assert isinstance(problem, RequestError)
     assert problem.message == "the model failed at this image; the server's log says why"
@@ -98,19 +98,19 @@ def test_the_client_learns_no_path_and_the_log_does(caplog: pytest.LogCaptureFix
 
 
 def test_an_error_that_nobody_thought_of_leaves_its_traceback_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
-    run(Network(IndexError("row 3")), BAD, largest=1)
+    run(Network(IndexError("row 3")), BAD, batch_size=1)
     assert "Traceback" in caplog.text
     caplog.clear()
-    run(Network(), BAD, largest=1)
+    run(Network(), BAD, batch_size=1)
     assert "Traceback" not in caplog.text
 
 
-@pytest.mark.parametrize("largest", [1, 2, 5, 8])
-def test_a_real_batch_gives_each_image_what_it_gives_alone(tmp_path: Path, largest: int) -> None:
+@pytest.mark.parametrize("batch_size", [1, 2, 5, 8])
+def test_a_real_batch_gives_each_image_what_it_gives_alone(tmp_path: Path, batch_size: int) -> None:
     folder = build_batch_bundle(tmp_path / "bundle")
     images = list(np.random.default_rng(0).integers(0, 256, (5, 32, 48, 3)).astype(np.uint8))
     with Predictor.from_bundle(folder, backend="onnxruntime", batch=True) as predictor:
-        found = forward(predictor, images, largest=largest)
+        found = forward(predictor, images, batch_size=batch_size)
     with Predictor.from_bundle(folder, backend="onnxruntime") as alone:
         for image, outputs in zip(images, found, strict=True):
             assert not isinstance(outputs, RequestError)

@@ -76,7 +76,7 @@ def deployed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployed]:
         detector, classifier = subject.config["applications"]
         detector["deployments"][0]["max_replicas_per_node"] = 1
         detector["args"]["drift_every_s"] = 1
-        classifier["args"] |= {"batch": 4, "batch_delay_ms": 2000, "max_request_mb": 0.1}
+        classifier["args"] |= {"batch_size": 4, "batch_delay_ms": 2000, "max_request_mb": 0.1}
         classifier["deployments"][0]["user_config"]["bundle"] = str(build_batch_bundle(folder / "classifier"))
         subject.deploy(most=1)
         cluster.wait_for_status("cls_clothing")
@@ -131,7 +131,7 @@ def test_requests_of_a_moment_go_through_the_network_together(deployed: Deployed
     alone = {data: deployed.ask(CLASSIFIER, data)[1]["results"] for data in pictures[:4]}
     assert [answer["results"] for answer in answers] == [alone[data] for data in pictures]
     assert alone[RED][0]["classes"][0]["label"] != alone[BLUE][0]["classes"][0]["label"]
-    # The time of the network is that of a whole batch, in microseconds: those that were together have the same.
+    # The time of the network is that of all that were gathered, in microseconds: those that were together have the same.
     assert len({answer["times_ms"]["network"] for answer in answers}) < len(pictures)
 
 

@@ -90,10 +90,10 @@ def test_a_second_call_replaces_the_first():
     assert old.getvalue() == "" and json.loads(new.getvalue())["version"] == 3
 
 
-def test_a_failure_of_a_batch_names_its_requests_and_then_the_one_whose_image_it_was(
+def test_a_failed_forward_pass_names_its_requests_and_then_the_one_whose_image_it_was(
     open_core: CoreMaker, json_lines: JsonLines, monkeypatch: pytest.MonkeyPatch
 ):
-    core = open_core("batch", largest_batch=4)
+    core = open_core("batch", batch_size=4)
     break_network(monkeypatch, lambda one: bool((one[..., 2] == 255).all()))  # blue: inputs are RGB
     parts = [[Part("body", data, "image/png")] for data in (RED, BLUE, RED)]
     replies = core.answer(parts, ids=["a", "b", "c"])

@@ -39,7 +39,7 @@ class Core:
         predictor: of the batch form, or of one image at a time.
         fingerprint: SHA-256 of the bundle's manifest, which stands for everything in it.
         limits: what is taken on.
-        largest_batch: images that go through the network in one call; 1 where the model is not of the batch form.
+        batch_size: images that one forward pass takes at most; 1 where the model is not of the batch form.
         drift: compares what is asked with the reference of the bundle; None where nobody does.
 
     Attributes:
@@ -53,10 +53,10 @@ class Core:
         *,
         fingerprint: str,
         limits: Limits,
-        largest_batch: int = 1,
+        batch_size: int = 1,
         drift: Drift | None = None,
     ) -> None:
-        self._predictor, self._limits, self._largest_batch = predictor, limits, largest_batch
+        self._predictor, self._limits, self._batch_size = predictor, limits, batch_size
         self.drift = drift
         self._manifest = manifest = predictor.manifest
         self.model: dict[str, Any] = {
@@ -76,7 +76,7 @@ class Core:
         threads: int = 1,
         trust: TrustStore | None = None,
         limits: Limits | None = None,
-        largest_batch: int = 1,
+        batch_size: int = 1,
         drift_every_s: float = 0,
     ) -> Core:
         """Check a bundle, load one of its models and run it once.
@@ -88,7 +88,7 @@ class Core:
             threads: processor threads of one call.
             trust: as in `Predictor.from_bundle`.
             limits: what is taken on; None for the usual.
-            largest_batch: above 1 the batch form of the model is taken, which the bundle must have.
+            batch_size: above 1 the batch form of the model is taken, which the bundle must have.
             drift_every_s: so often what was asked is compared with the reference of the bundle; 0 for never.
 
         Raises:
@@ -97,11 +97,11 @@ class Core:
         bundle = open_bundle(folder, trust=trust)
         drift = Drift.of_bundle(bundle, judge_every_s=drift_every_s)
         predictor = Predictor.of_bundle(
-            bundle, backend=backend, precision=precision, threads=threads, batch=largest_batch > 1
+            bundle, backend=backend, precision=precision, threads=threads, batch=batch_size > 1
         )
         limits = limits or Limits()
         fingerprint = bundle.manifest_sha256
-        core = cls(predictor, fingerprint=fingerprint, limits=limits, largest_batch=largest_batch, drift=drift)
+        core = cls(predictor, fingerprint=fingerprint, limits=limits, batch_size=batch_size, drift=drift)
         try:
             core.warm_up()
         except BaseException:
@@ -110,13 +110,13 @@ class Core:
         return core
 
     def warm_up(self) -> None:
-        """Run the largest batch once, on grey: for what a runtime prepares at its first run no client waits.
+        """Run a whole batch once, on grey: for what a runtime prepares at its first run no client waits.
 
         Raises:
             BackendError: the model does not fit its manifest, or fails.
         """
         size_hw = self._manifest.preprocess.size_hw
-        self._predictor.raw_outputs_of(np.full((self._largest_batch, *size_hw, 3), GREY, np.uint8))
+        self._predictor.raw_outputs_of(np.full((self._batch_size, *size_hw, 3), GREY, np.uint8))
 
     def close(self) -> None:
         """Free the model."""
@@ -145,7 +145,7 @@ class Core:
         started_s = time.monotonic()
         inputs_u8 = {item: item.input_u8 for visit in visits for item in visit.items if item.input_u8 is not None}
         owners = [visit.request_id for visit in visits for item in visit.items if item in inputs_u8]
-        found = forward(self._predictor, [*inputs_u8.values()], largest=self._largest_batch, request_ids=owners)
+        found = forward(self._predictor, [*inputs_u8.values()], batch_size=self._batch_size, request_ids=owners)
         outputs = dict(zip(inputs_u8, found, strict=True))
         network_ms = _ms_since(started_s)
         replies = []
@@ -184,7 +184,7 @@ class _Visit:
         except RequestError as problem:
             self.problem = problem.without_frames()
             return
-        except Exception:  # a request that we have no idea of must not fail the others of its batch
+        except Exception:  # a request that we have no idea of must not fail those gathered with it
             self.problem = unexpected("a request cannot be read")
             self.problem.envelope = self._envelope
             return

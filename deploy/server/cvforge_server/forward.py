@@ -24,21 +24,21 @@ def forward(
     predictor: Predictor,
     inputs_u8: Sequence[npt.NDArray[np.uint8]],
     *,
-    largest: int,
+    batch_size: int,
     request_ids: Sequence[str] | None = None,
 ) -> list[Outputs | RequestError]:
     """The network's outputs for each input, in their order; where one fails, the problem stands in its place alone.
 
     Args:
-        predictor: of the batch form where `largest` is above 1.
+        predictor: of the batch form where `batch_size` is above 1.
         inputs_u8: each (h, w, 3) uint8, as `PreprocessSpec.apply` makes them.
-        largest: inputs that go through in one call, at least 1.
+        batch_size: inputs that one forward pass takes at most, at least 1.
         request_ids: of the request that each input is of, for the log.
     """
     found: list[Outputs | RequestError] = []
     ids = [""] * len(inputs_u8) if request_ids is None else request_ids
-    for start in range(0, len(inputs_u8), largest):
-        found += _together(predictor, inputs_u8[start : start + largest], ids[start : start + largest])
+    for start in range(0, len(inputs_u8), batch_size):
+        found += _together(predictor, inputs_u8[start : start + batch_size], ids[start : start + batch_size])
     return found
 
 
@@ -47,7 +47,7 @@ def _together(
 ) -> list[Outputs | RequestError]:
     try:
         return [*predictor.raw_outputs_of(np.stack(inputs_u8))]
-    except Exception as error:  # whatever it is, it must not fail the other requests of the batch
+    except Exception as error:  # whatever it is, it must not fail the other images of the batch
         trace = None if isinstance(error, EdgeError) else error
         with about(*dict.fromkeys(filter(None, ids))):
             if len(inputs_u8) == 1:

@@ -49,7 +49,7 @@ class Item:
     def open(self, preprocess: PreprocessSpec, limits: Limits, budget: PixelBudget) -> None:
         """Decode and prepare the image, whose pixels count against those of its request."""
         try:
-            # Only the network's input is kept: the decoded pictures of a batch can be gigabytes.
+            # Only the network's input is kept: the decoded pictures of gathered requests can be gigabytes.
             image_bgr = decode_upload(self._upload, limits, budget)
             self.input_u8, self._geometry = preprocess.apply(image_bgr)
             self._size_hw = image_bgr.shape[:2]

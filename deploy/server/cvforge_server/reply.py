@@ -27,8 +27,8 @@ class Reply:
     Attributes:
         status: of HTTP.
         text: what the body says in JSON, in the form of the request: ours, or that of the open inference protocol.
-        times_ms: how long its stages took: `decode` of its images with their preparation, `network` of the whole batch that
-            it was part of, `finish` until the answer stood.
+        times_ms: how long its stages took: `decode` of its images with their preparation, `network` of all requests that were
+            gathered with it, `finish` until the answer stood.
         objects: in all of its images.
         tail: binary tensors, which follow the JSON where the client asked for that.
         images: in the request.

@@ -73,7 +73,7 @@ def test_images_of_every_kind_are_read_as_predict_reads_them(bundle: Path, tmp_p
 def test_a_batch_says_what_single_images_say(make_bundle: BundleMaker, photos: Path, tmp_path: Path) -> None:
     bundle = make_bundle("batch")
     job = job_for(bundle, photos, tmp_path / "out", batch=True, batch_size=3)
-    assert (job.settings.model, job.largest_batch) == ("model_fp32_batch.onnx", 3)
+    assert (job.settings.model, job.batch_size) == ("model_fp32_batch.onnx", 3)
     run_here(job, part_images=5)
     assert [as_line(row) for row in rows(tmp_path / "out")] == lines_of_predict(
         bundle, [photos / name for name in NAMES], batch=True

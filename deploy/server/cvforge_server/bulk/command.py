@@ -43,8 +43,8 @@ class BulkRequest:
         precision: `fp32`, `fp16` or `int8`.
         threads: processor threads of a worker.
         trust: public keys, one of which must have signed the bundle.
-        batch: the model of the batch form, for `batch_size` images at once.
-        batch_size: images in one call of the network.
+        batch: the model of the batch form.
+        batch_size: images that one forward pass takes at most.
         score_threshold: detection: lowest score of an object.
         workers: processes with the model.
         ray_address: of a cluster.
@@ -122,13 +122,13 @@ def _job(request: BulkRequest) -> BulkJob:
         score_threshold=request.score_threshold,
         max_megapixels=request.max_megapixels or MAX_MEGAPIXELS,
     )
-    largest = (request.batch_size or BATCH_SIZE) if request.batch else 1
+    batch_size = (request.batch_size or BATCH_SIZE) if request.batch else 1
     return BulkJob(
         str(request.bundle.absolute()),
         str(request.output.absolute()),
         settings,
         threads=request.threads or 1,
-        largest_batch=largest,
+        batch_size=batch_size,
         redo_errors=request.retry_errors,
     )
 

@@ -18,7 +18,7 @@ class BulkJob:
         output: folder of the results, likewise.
         settings: what decides the results.
         threads: processor threads of a worker.
-        largest_batch: images that go through the network in one call; 1 where the model is not of the batch form.
+        batch_size: images that one forward pass takes at most; 1 where the model is not of the batch form.
         redo_errors: whether a part that stands there is done again where it has rows without a prediction.
     """
 
@@ -26,7 +26,7 @@ class BulkJob:
     output: str
     settings: BulkSettings
     threads: int = 1
-    largest_batch: int = 1
+    batch_size: int = 1
     redo_errors: bool = False
 
     @property

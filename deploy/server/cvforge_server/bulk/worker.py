@@ -109,7 +109,7 @@ class Worker:
             notes.close()
 
     def _rows(self, paths: Sequence[str], notes: DeathNotes) -> Iterator[dict[str, Any]]:
-        together = 1 if notes.one_by_one else self._job.largest_batch
+        together = 1 if notes.one_by_one else self._job.batch_size
         for start in range(0, len(paths), together):
             batch = paths[start : start + together]
             if notes.is_deadly(start):
@@ -121,7 +121,7 @@ class Worker:
     def _rows_of_batch(self, paths: Sequence[str]) -> Iterator[dict[str, Any]]:
         opened = [self._open(path) for path in paths]
         inputs = [one.input_u8 for one in opened if isinstance(one, _Opened)]
-        found = iter(forward(self._predictor, inputs, largest=max(1, len(inputs))))
+        found = iter(forward(self._predictor, inputs, batch_size=max(1, len(inputs))))
         for path, one in zip(paths, opened, strict=True):
             if isinstance(one, NoPredictionError):
                 yield self._failed_row(path, one)
@@ -177,7 +177,7 @@ def warm_up(job: BulkJob) -> None:
     import numpy as np
 
     with open_predictor(job) as predictor:
-        shape = (job.largest_batch, *predictor.manifest.preprocess.size_hw, 3)
+        shape = (job.batch_size, *predictor.manifest.preprocess.size_hw, 3)
         try:
             predictor.raw_outputs_of(np.zeros(shape, np.uint8))
         except BackendError as error:

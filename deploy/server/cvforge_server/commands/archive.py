@@ -12,14 +12,14 @@ from cvforge_edge.bundle import open_bundle
 from cvforge_edge.evidence.reference import read_reference
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.predictor import choose_model
-from cvforge_server.commands.options import add_store, count_from, number_from, parser
+from cvforge_server.commands.options import add_store, count_from, number_from, parser, renamed_to
 from cvforge_server.images import LARGEST_ANSWER_MB, Limits
 from cvforge_server.torchserve.model_config import ModelConfig
 
 EXAMPLES = """\
 examples:
   serve.py archive --bundle bundles/det_bccd --workers 2
-  serve.py archive --bundle bundles/det_bccd --name det_gpu --backend onnxruntime-cuda --batch 8
+  serve.py archive --bundle bundles/det_bccd --name det_gpu --backend onnxruntime-cuda --batch-size 8
 
 The archive is whole: its server needs TorchServe, numpy, OpenCV and the inference runtime, and nothing of CVForge.
 """
@@ -39,7 +39,7 @@ def main(argv: Sequence[str]) -> int:
         trust = read_trust(options.trust)
     bundle = open_bundle(options.bundle, trust=trust)
     config = _config(options)
-    choose_model(bundle, backend=config.backend, precision=config.precision, batch=config.largest_batch > 1)
+    choose_model(bundle, backend=config.backend, precision=config.precision, batch=config.batch_size > 1)
     from cvforge_server.torchserve.archive import build_archive
 
     name = options.name or bundle.manifest.name
@@ -56,7 +56,7 @@ def _config(options: argparse.Namespace) -> ModelConfig:
         backend=options.backend,
         precision=options.precision,
         threads=options.threads,
-        largest_batch=options.batch,
+        batch_size=options.batch_size,
         batch_delay_ms=options.batch_delay,
         response_timeout_s=options.timeout,
         limits=Limits(options.max_images, options.max_mb, options.max_megapixels, options.max_answer_mb),
@@ -81,11 +81,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--precision", choices=PRECISIONS, help="which model of the bundle (default: its first that fits)")
     add("--threads", type=count_from(1, 256), default=1, metavar="N", help="processor threads of a worker (default 1)")
     batch_help = (
-        "images in one call of the network, for which requests wait for each other; pays on a GPU, not on a processor; above "
-        "1 the bundle needs the batch form (tools/export.py --batch)"
+        "images that one forward pass takes at most, for which so many requests are gathered; pays on a GPU, not on a processor; "
+        "above 1 the bundle needs the batch form (tools/export.py --batch)"
     )
-    add("--batch", type=count_from(1, 256), default=1, metavar="N", help=batch_help)
-    delay_help = f"how long a request waits for others, in ms (default {usual.batch_delay_ms})"
+    add("--batch-size", type=count_from(1, 256), default=1, metavar="N", help=batch_help)
+    add("--batch", type=renamed_to("--batch-size"), help=argparse.SUPPRESS)
+    delay_help = f"how long a request waits for others to be gathered, in ms (default {usual.batch_delay_ms})"
     add("--batch-delay", type=count_from(1, 10000), default=usual.batch_delay_ms, metavar="MS", help=delay_help)
     timeout_help = f"a worker that needs longer for an answer is started anew (default {usual.response_timeout_s} s)"
     add("--timeout", type=count_from(1, 3600), default=usual.response_timeout_s, metavar="S", help=timeout_help)

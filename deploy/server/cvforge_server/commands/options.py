@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Callable
 from pathlib import Path
+from typing import NoReturn
 
 STORE, SERVER = Path("serving/models"), Path("serving/server")
 
@@ -39,6 +41,15 @@ def number_from(low: float, high: float) -> _Number:
 def count_from(low: int, high: int) -> _Number:
     """A whole number in a range (an argparse type)."""
     return _Number(low, high, whole=True)
+
+
+def renamed_to(option: str) -> Callable[[str], NoReturn]:
+    """Tells whoever uses an option by its old name (an argparse type)."""
+
+    def refuse(_: str) -> NoReturn:
+        raise argparse.ArgumentTypeError(f"is now called {option}")
+
+    return refuse
 
 
 class _Number:

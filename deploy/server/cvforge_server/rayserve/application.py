@@ -42,7 +42,7 @@ def build(args: Mapping[str, Any]) -> Application:
     deployment = serve.deployment(
         Predictions,
         name=DEPLOYMENT,
-        max_ongoing_requests=max(ONGOING, 2 * settings.batch),
+        max_ongoing_requests=max(ONGOING, 2 * settings.batch_size),
         max_queued_requests=QUEUED,
         graceful_shutdown_timeout_s=GRACEFUL_S,
         user_config=chosen or None,

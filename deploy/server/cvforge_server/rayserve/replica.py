@@ -54,7 +54,7 @@ class Predictions:
         self._update_refused = False
         self._meters = Meters()
         self._network = NetworkThread(self._probe, longest_call_s=settings.longest_call_s)
-        self._answer = self._answer_alone if settings.batch == 1 else self._batched()
+        self._answer = self._answer_alone if settings.batch_size == 1 else self._gathering()
 
     async def reconfigure(self, user_config: Mapping[str, Any]) -> None:
         """Load the bundle that the configuration names; requests under way are answered by the one before.
@@ -131,12 +131,12 @@ class Predictions:
         (reply,) = await self._answer_together([parts], [name])
         return reply
 
-    def _batched(self) -> Callable[[Sequence[Part], str], Awaitable[Reply]]:
-        """Like `_answer_alone` for a client, but requests of a moment go through the network together."""
+    def _gathering(self) -> Callable[[Sequence[Part], str], Awaitable[Reply]]:
+        """Like `_answer_alone` for a client, but the requests of a moment are gathered, and go through the network together."""
         from ray import serve
 
         delay_s = self._settings.batch_delay_ms / MS_PER_S
-        gather = serve.batch(max_batch_size=self._settings.batch, batch_wait_timeout_s=delay_s)
+        gather = serve.batch(max_batch_size=self._settings.batch_size, batch_wait_timeout_s=delay_s)
         gathered: Callable[[Sequence[Part], str], Awaitable[Reply]] = gather(self._answer_together)
         return gathered
 
@@ -152,7 +152,7 @@ class Predictions:
             threads=settings.threads,
             trust=self._trust,
             limits=settings.limits,
-            largest_batch=settings.batch,
+            batch_size=settings.batch_size,
             drift_every_s=settings.drift_every_s,
         )
 

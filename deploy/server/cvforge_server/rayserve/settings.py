@@ -28,15 +28,15 @@ class Settings:
         backend: a name in `cvforge_edge.backends.BACKENDS`.
         precision: `fp32`, `fp16` or `int8`; None for the bundle's first that fits.
         threads: processor threads of one call of the network.
-        batch: requests that wait for each other, and images in one call of the network; above 1 the bundle needs the batch
-            form of the model, which pays on a GPU and not on a processor.
-        batch_delay_ms: how long a request waits for others.
+        batch_size: images that one forward pass takes at most, and requests that are gathered for it; above 1 the bundle needs
+            the batch form of the model, which pays on a GPU and not on a processor.
+        batch_delay_ms: how long a request waits for others to be gathered.
         max_images: in one request.
         max_mb: of one image, in MB of 10^6 bytes.
         max_megapixels: of one image, as its header says.
         max_answer_mb: of the answer to a request, as it is sent.
         max_request_mb: of the body of a request.
-        longest_call_s: of the network thread, for one request or the requests of a batch: a replica whose call takes longer is
+        longest_call_s: of the network thread, for one request or those that were gathered: a replica whose call takes longer is
             taken for hung, and replaced.
         drift_every_s: so often a replica compares what it was asked with the reference of the bundle; 0 for never.
         trust: absolute path of a folder of *.pub files, or of one: only what they have signed; None for any bundle.
@@ -45,7 +45,7 @@ class Settings:
     backend: str = "onnxruntime"
     precision: str | None = None
     threads: int = 1
-    batch: int = 1
+    batch_size: int = 1
     batch_delay_ms: int = 5
     max_images: int = 16
     max_mb: float = 20.0
@@ -112,7 +112,7 @@ _READERS: dict[str, Callable[[str], Any]] = {
     "backend": _one_of(*BACKENDS),
     "precision": _one_of(*PRECISIONS),
     "threads": count_from(1, 256),
-    "batch": count_from(1, 256),
+    "batch_size": count_from(1, 256),
     "batch_delay_ms": count_from(1, 10_000),
     "max_images": count_from(1, 1000),
     "max_mb": number_from(0.001, 1000),

@@ -22,10 +22,10 @@ class ModelConfig:
         backend: a name in `cvforge_edge.backends.BACKENDS`.
         precision: `fp32`, `fp16` or `int8`; None for the bundle's first that fits.
         threads: processor threads of one call of the network.
-        largest_batch: requests that wait for each other, and images in one call of the network; above 1 the bundle needs the
-            batch form of the model, which pays on a GPU and not on a processor.
-        batch_delay_ms: how long a request waits for others.
-        response_timeout_s: a worker that needs longer for a batch is ended and started anew.
+        batch_size: images that one forward pass takes at most, and requests that TorchServe gathers for it; above 1 the bundle
+            needs the batch form of the model, which pays on a GPU and not on a processor.
+        batch_delay_ms: how long a request waits for others to be gathered.
+        response_timeout_s: a worker that needs longer for the requests that were gathered is ended and started anew.
         limits: what is taken on.
         drift_every_s: so often a worker compares what it was asked with the reference of the bundle; 0 for never.
     """
@@ -34,7 +34,7 @@ class ModelConfig:
     backend: str = "onnxruntime"
     precision: str | None = None
     threads: int = 1
-    largest_batch: int = 1
+    batch_size: int = 1
     batch_delay_ms: int = 5
     response_timeout_s: int = 30
     limits: Limits = Limits()
@@ -45,7 +45,7 @@ class ModelConfig:
         return {
             "minWorkers": self.workers,
             "maxWorkers": self.workers,
-            "batchSize": self.largest_batch,
+            "batchSize": self.batch_size,
             "maxBatchDelay": self.batch_delay_ms,
             "responseTimeout": self.response_timeout_s,
             "startupTimeout": 120,
@@ -53,7 +53,7 @@ class ModelConfig:
                 "backend": self.backend,
                 "precision": self.precision,
                 "threads": self.threads,
-                "largest_batch": self.largest_batch,
+                "batch_size": self.batch_size,
                 "limits": dict(vars(self.limits)),
                 "drift_every_s": self.drift_every_s,
             },

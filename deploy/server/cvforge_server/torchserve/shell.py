@@ -74,7 +74,7 @@ class TorchServeShell:
                 precision=config.precision,
                 threads=config.threads,
                 limits=config.limits,
-                largest_batch=config.largest_batch,
+                batch_size=config.batch_size,
                 drift_every_s=config.drift_every_s,
             )
         except EdgeError as error:
@@ -84,7 +84,7 @@ class TorchServeShell:
         log_event("ready", {key: self._core.model[key] for key in ("version", "fingerprint")})
 
     def handle(self, data: Sequence[Mapping[str, Any]], context: Any) -> list[bytes]:
-        """Answer a batch of requests, each with a status of its own.
+        """Answer the requests that TorchServe has gathered, each with a status of its own.
 
         Args:
             data: of each request the parts by name.
