@@ -14,7 +14,7 @@ from cvforge.errors import ConfigError, DataError
 from cvforge.runs import CONFIG_NAME, Run, open_run
 from cvforge_edge.manifest import MANIFEST_NAME, Manifest
 from cvforge_edge.predictor import Predictor
-from cvforge_edge.trust import read_trust
+from cvforge_edge.trust import read_optional_trust
 from cvforge_edge.types import Task
 
 DATA_SECTIONS = ("data", "evaluation", "metric", "trainer")
@@ -69,7 +69,7 @@ def open_model(
             backend=backend,
             precision=precision,
             threads=threads or 1,
-            trust=None if trust is None else read_trust(trust),
+            trust=read_optional_trust(trust),
             batch=batch,
         )
         chosen = " ".join(word for word in (precision, backend, "batch" if batch else "") if word)

@@ -23,9 +23,9 @@ def main(argv: Sequence[str]) -> int:
     arguments = _parser().parse_args(argv)
     from cvforge_edge.archive import ARCHIVE_SUFFIX, pack_bundle
     from cvforge_edge.bundle import file_sha256, open_bundle
-    from cvforge_edge.trust import read_trust
+    from cvforge_edge.trust import read_optional_trust
 
-    trust = None if arguments.trust is None else read_trust(arguments.trust)
+    trust = read_optional_trust(arguments.trust)
     bundle = open_bundle(arguments.bundle, trust=trust)
     target = arguments.output or Path(arguments.bundle.resolve().name + ARCHIVE_SUFFIX)
     pack_bundle(bundle, target)

@@ -22,9 +22,9 @@ def main(argv: Sequence[str]) -> int:
     """Parse the command line and make the folder."""
     arguments = _parser().parse_args(argv)
     from cvforge_edge.archive import unpack_bundle
-    from cvforge_edge.trust import read_trust
+    from cvforge_edge.trust import read_optional_trust
 
-    trust = None if arguments.trust is None else read_trust(arguments.trust)
+    trust = read_optional_trust(arguments.trust)
     bundle = unpack_bundle(arguments.archive, arguments.output, trust=trust)
     signers = f", signed by {', '.join(map(str, bundle.signers))}" if bundle.signers else ""
     print(f"{arguments.output}: {bundle.manifest.name} version {bundle.manifest.version}{signers}")

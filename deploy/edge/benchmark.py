@@ -47,9 +47,9 @@ def main() -> int:
     from cvforge_edge.benchmark.table import cost_header, cost_rows, text_table
     from cvforge_edge.bundle import open_bundle
     from cvforge_edge.errors import BackendError
-    from cvforge_edge.trust import read_trust
+    from cvforge_edge.trust import read_optional_trust
 
-    bundle = open_bundle(options.bundle, trust=None if options.trust is None else read_trust(options.trust))
+    bundle = open_bundle(options.bundle, trust=read_optional_trust(options.trust))
     costs = measure_bundle(bundle, plan_of(options), progress=_progress)
     machine = this_machine()
     text = benchmark_text(bundle, machine, costs)

@@ -12,7 +12,7 @@ from cvforge_edge.errors import BundleError
 from cvforge_edge.evidence.drift import DEBOUNCE, DriftWatch
 from cvforge_edge.evidence.evidence import JUDGE_EVERY_S, Evidence
 from cvforge_edge.evidence.findings import MIN_IMAGES, compare
-from cvforge_edge.evidence.position import Limits, beyond_text, position
+from cvforge_edge.evidence.position import Limits, beyond_text, far_outside, position
 from cvforge_edge.evidence.settings import EvidenceSettings
 from cvforge_edge.evidence.windows import HOUR_S, PART_S, Windows
 from cvforge_edge.stats.distribution import Bins, Distribution
@@ -57,6 +57,29 @@ def test_the_position_of_a_value_is_the_inverse_of_a_quantile():
         assert position(distribution, distribution.quantile(share)) == pytest.approx(share, abs=1e-9)
     assert position(distribution, distribution.minimum - 1) == 0
     assert position(distribution, distribution.maximum + 1) == 1
+
+
+def test_a_reference_narrower_than_a_bin_counts_as_spread_over_one():
+    constant = Distribution(Bins(0.0, 1.0, 50))
+    constant.add(np.full(100, 0.9))  # on the border of two bins
+    found = [position(constant, value) for value in (0.889, 0.895, 0.9, 0.905, 0.911)]
+    assert found == pytest.approx([0, 0.25, 0.5, 0.75, 1])
+    outside = [far_outside(constant, value) for value in (0.887, 0.889, 0.9, 0.911, 0.913)]
+    assert outside == [True, False, False, False, True]
+    constant.add(np.array([0.93]))
+    assert position(constant, 0.889) == position(constant, 0.8999) == 0
+
+
+def test_a_tiny_difference_from_a_reference_that_is_constant_is_no_drift():
+    def one_scene(*, light: int = 100, score: float = 0.9) -> Statistics:
+        return statistics([np.full((40, 50, 3), light, np.uint8)] * 40, score=(score, score))
+
+    constant = one_scene()
+    for window in (one_scene(), one_scene(light=101, score=0.899), one_scene(light=99, score=0.901)):
+        assert set(levels(compare(window, constant)).values()) == {"ok"}
+    for window in (one_scene(light=90, score=0.8), one_scene(light=110, score=0.88)):
+        found = levels(compare(window, constant))
+        assert (found["brightness"], found["scores"]) == ("drift", "drift")
 
 
 def test_limits_name_the_sides_that_they_have():

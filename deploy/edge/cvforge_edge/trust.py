@@ -114,6 +114,15 @@ def read_trust(path: Path | str) -> TrustStore:
     return TrustStore(tuple(keys), str(path))
 
 
+def read_optional_trust(path: Path | str | None) -> TrustStore | None:
+    """As `read_trust`, for an option that may be missing: without it, None, and any bundle is taken.
+
+    Raises:
+        UsageError: as `read_trust`.
+    """
+    return None if path is None else read_trust(path)
+
+
 def parse_public_key(text: str, *, name: str) -> TrustedKey:
     """The key in the text of a `.pub` file.
 

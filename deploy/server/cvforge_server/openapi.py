@@ -11,6 +11,7 @@ from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, OPTIONS_HEADER, 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 FIELD_NAME = "^[A-Za-z0-9_.-]+$"
 """Of a form; TorchServe answers 500 to a field without a name."""
+TEXT, NUMBER, WHOLE = {"type": "string"}, {"type": "number"}, {"type": "integer"}
 USUAL_URL = "http://127.0.0.1:8080"
 MEANINGS = {
     400: "No image (as of every GET: `empty`), a request that cannot be understood, a wrong option, or no valid token.",
@@ -105,57 +106,63 @@ def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
 
 
 def _schemas() -> dict[str, Any]:
-    text, number, whole = {"type": "string"}, {"type": "number"}, {"type": "integer"}
-    fraction = {"type": "number", "minimum": 0, "maximum": 1}
-    mask = {"description": "In the form that was asked for with `masks`."}
-    error = _object(("code", "message"), code={"type": "string", "enum": [code.value for code in Code]}, message=text)
-    scored = {"label": text, "class_id": whole, "score": fraction}
-    corners = {"type": "array", "items": number, "minItems": 4, "maxItems": 4}
-    image = _object(("data",), name=text, data={"type": "string", "contentEncoding": "base64"})
+    return {
+        **_infer_schemas(),
+        "JsonRequest": _request_schema(),
+        "Model": _object(
+            ("name", "version", "task", "fingerprint"),
+            name=TEXT,
+            version=WHOLE,
+            task=TEXT,
+            fingerprint={"type": "string", "pattern": "^[0-9a-f]{64}$"},
+        ),
+        "Error": _object(
+            ("code", "message"), code={"type": "string", "enum": [code.value for code in Code]}, message=TEXT
+        ),
+        "Result": _result_schema(),
+        "Answer": _object(
+            ("request_id", "model", "results", "times_ms"),
+            request_id=TEXT,
+            model=_ref("Model"),
+            results={"type": "array", "items": _ref("Result"), "minItems": 1},
+            times_ms={"type": "object", "additionalProperties": NUMBER},
+        ),
+        "Refusal": _object(("request_id", "model", "error"), request_id=TEXT, model=_ref("Model"), error=_ref("Error")),
+        "Torchserve": _object(("code", "type", "message"), code=WHOLE, type=TEXT, message=TEXT),
+    }
+
+
+def _request_schema() -> dict[str, Any]:
+    image = _object(("data",), name=TEXT, data={"type": "string", "contentEncoding": "base64"})
     image["additionalProperties"] = False
     options = {"type": "object", "additionalProperties": False, "properties": _options()}
     request = _object(
-        ("images",), images={"type": "array", "items": {"anyOf": [image, text]}, "minItems": 1}, options=options
+        ("images",), images={"type": "array", "items": {"anyOf": [image, TEXT]}, "minItems": 1}, options=options
     )
     request["additionalProperties"] = False
-    return {
-        **_infer_schemas(),
-        "JsonRequest": request,
-        "Model": _object(
-            ("name", "version", "task", "fingerprint"),
-            name=text,
-            version=whole,
-            task=text,
-            fingerprint={"type": "string", "pattern": "^[0-9a-f]{64}$"},
-        ),
-        "Error": error,
-        "Result": _object(
-            ("image", "status"),
-            image=text,
-            status={"type": "integer", "enum": [200, *sorted(set(STATUS.values()))]},
-            width=whole,
-            height=whole,
-            detections={
-                "type": "array",
-                "items": _object((*scored, "box_xyxy"), **scored, box_xyxy=corners),
-            },
-            classes={"type": "array", "items": _object(tuple(scored), **scored)},
-            pixel_shares={"type": "object", "additionalProperties": fraction},
-            masks={"type": "object", "additionalProperties": mask},
-            class_map_png=text,
-            annotated_jpeg=text,
-            error=_ref("Error"),
-        ),
-        "Answer": _object(
-            ("request_id", "model", "results", "times_ms"),
-            request_id=text,
-            model=_ref("Model"),
-            results={"type": "array", "items": _ref("Result"), "minItems": 1},
-            times_ms={"type": "object", "additionalProperties": number},
-        ),
-        "Refusal": _object(("request_id", "model", "error"), request_id=text, model=_ref("Model"), error=_ref("Error")),
-        "Torchserve": _object(("code", "type", "message"), code=whole, type=text, message=text),
-    }
+    return request
+
+
+def _result_schema() -> dict[str, Any]:
+    """What is said about one image."""
+    fraction = {"type": "number", "minimum": 0, "maximum": 1}
+    mask = {"description": "In the form that was asked for with `masks`."}
+    scored = {"label": TEXT, "class_id": WHOLE, "score": fraction}
+    corners = {"type": "array", "items": NUMBER, "minItems": 4, "maxItems": 4}
+    return _object(
+        ("image", "status"),
+        image=TEXT,
+        status={"type": "integer", "enum": [200, *sorted(set(STATUS.values()))]},
+        width=WHOLE,
+        height=WHOLE,
+        detections={"type": "array", "items": _object((*scored, "box_xyxy"), **scored, box_xyxy=corners)},
+        classes={"type": "array", "items": _object(tuple(scored), **scored)},
+        pixel_shares={"type": "object", "additionalProperties": fraction},
+        masks={"type": "object", "additionalProperties": mask},
+        class_map_png=TEXT,
+        annotated_jpeg=TEXT,
+        error=_ref("Error"),
+    )
 
 
 def _options() -> dict[str, Any]:

@@ -95,10 +95,10 @@ def measure(task: ChildTask) -> ChildResult:
 
     from cvforge_edge.bundle import open_bundle
     from cvforge_edge.golden import GOLDEN_FOLDER, read_golden_image
-    from cvforge_edge.trust import read_trust
+    from cvforge_edge.trust import read_optional_trust
 
     cv2.setNumThreads(1)  # as the camera does
-    bundle = open_bundle(task.bundle, trust=None if task.trust is None else read_trust(Path(task.trust)))
+    bundle = open_bundle(task.bundle, trust=read_optional_trust(task.trust))
     image_bgr = read_golden_image(bundle.folder / GOLDEN_FOLDER)
     steps = []
     cold_start_s, memory_bytes = 0.0, 0

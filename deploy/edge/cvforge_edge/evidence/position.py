@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from cvforge_edge.records import dataclass
-from cvforge_edge.stats.distribution import Distribution
+from cvforge_edge.stats.distribution import Bins, Distribution
 
 OK, NOTICE, DRIFT = "ok", "notice", "drift"
 LEVELS = (OK, NOTICE, DRIFT)
@@ -40,8 +40,13 @@ class Limits:
 def position(reference: Distribution, value: float) -> float:
     """The share of the reference below a value, 0 to 1; 0 below all and 1 above all of it.
 
-    Read from the histogram, values in a bin evenly spread: the inverse of `Distribution.quantile`, right to within one bin.
+    Read from the histogram, values in a bin evenly spread: the inverse of `Distribution.quantile`, right to within one bin. A
+    reference that is narrower than a bin counts as spread over one around its middle: otherwise any difference would lie beyond
+    all of it, and a value that equals it at one of its ends.
     """
+    narrow = _as_one_bin(reference)
+    if narrow is not None:
+        return min(1.0, max(0.0, (value - narrow.low) / narrow.width))
     if value < reference.minimum:
         return 0.0
     if value > reference.maximum:
@@ -58,14 +63,27 @@ def far_outside(reference: Distribution, value: float) -> bool:
 
     Of a hundred pictures the middle 99 % are all of them, and the next of their kind may lie a little further out.
     """
-    margin = MARGIN * (reference.quantile(0.975) - reference.quantile(0.025))
-    return value < reference.quantile(0.005) - margin or value > reference.quantile(0.995) + margin
+    narrow = _as_one_bin(reference)
+    places = (0.005, 0.025, 0.975, 0.995)
+    lowest, low, high, highest = (
+        reference.quantile(share) if narrow is None else narrow.low + share * narrow.width for share in places
+    )
+    margin = MARGIN * (high - low)
+    return value < lowest - margin or value > highest + margin
 
 
 def beyond_text(position: float, count: int) -> str:
     """How much of the reference a median lies beyond, in words: `99 %`, or `all 87` at its end."""
     share = max(position, 1 - position)
     return f"all {count}" if share >= 1 else f"{min(99.9, 100 * share):.3g} %"
+
+
+def _as_one_bin(reference: Distribution) -> Bins | None:
+    """Where a reference counts as evenly spread whose values lie closer together than its histogram tells apart."""
+    if reference.maximum - reference.minimum >= reference.bins.width:
+        return None
+    middle, half = (reference.minimum + reference.maximum) / 2, reference.bins.width / 2
+    return Bins(middle - half, middle + half, 1)
 
 
 def _at_most(position: float, limit: float | None) -> bool:

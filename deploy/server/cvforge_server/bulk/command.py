@@ -15,7 +15,7 @@ from cvforge_edge.errors import UsageError
 from cvforge_edge.predictor import choose_model
 from cvforge_edge.progress import Progress
 from cvforge_edge.records import dataclass
-from cvforge_edge.trust import read_trust
+from cvforge_edge.trust import read_optional_trust
 from cvforge_edge.types import Task
 from cvforge_server.bulk.cluster import check_reachable, free_cores, require_ray, running_ray, workers_of_cluster
 from cvforge_server.bulk.folder import Plan, locked_folder, plan_parts, remove_drafts
@@ -105,7 +105,7 @@ def _job(request: BulkRequest) -> BulkJob:
     """
     if request.batch_size is not None and not request.batch:
         raise UsageError("--batch-size: only with --batch, which takes the model for several images at once")
-    trust = None if request.trust is None else read_trust(request.trust)
+    trust = read_optional_trust(request.trust)
     bundle = open_bundle(request.bundle, trust=trust)
     manifest = bundle.manifest
     model, backend = choose_model(bundle, backend=request.backend, precision=request.precision, batch=request.batch)

@@ -12,6 +12,7 @@ from cvforge_edge.bundle import open_bundle
 from cvforge_edge.evidence.reference import read_reference
 from cvforge_edge.listed_files import PRECISIONS
 from cvforge_edge.predictor import choose_model
+from cvforge_edge.trust import read_optional_trust
 from cvforge_server.commands.options import add_store, count_from, number_from, parser, renamed_to
 from cvforge_server.images import LARGEST_ANSWER_MB, Limits
 from cvforge_server.torchserve.model_config import ModelConfig
@@ -32,12 +33,7 @@ def main(argv: Sequence[str]) -> int:
         EdgeError: the bundle is damaged or has no such model, or the archive cannot be written.
     """
     options = _parser().parse_args(argv)
-    trust = None
-    if options.trust is not None:
-        from cvforge_edge.trust import read_trust
-
-        trust = read_trust(options.trust)
-    bundle = open_bundle(options.bundle, trust=trust)
+    bundle = open_bundle(options.bundle, trust=read_optional_trust(options.trust))
     config = _config(options)
     choose_model(bundle, backend=config.backend, precision=config.precision, batch=config.batch_size > 1)
     from cvforge_server.torchserve.archive import build_archive

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import cv2
 
 from cvforge_edge.errors import UsageError
+from cvforge_edge.trust import read_optional_trust
 from cvforge_server.core import MS_PER_S, Core
 from cvforge_server.errors import Code, RequestError
 from cvforge_server.item import unexpected
@@ -28,8 +29,6 @@ from cvforge_server.request_log import about, log_event, log_reply, write_json_l
 if TYPE_CHECKING:
     from starlette.requests import Request
     from starlette.responses import Response
-
-    from cvforge_edge.trust import TrustStore
 
 _log = logging.getLogger("cvforge_server")
 ASKING, LOOKING = ("POST", "PUT"), ("GET", "HEAD")
@@ -48,7 +47,7 @@ class Predictions:
     def __init__(self, settings: Settings) -> None:
         cv2.setNumThreads(1)  # one core a replica: more replicas, not more threads
         write_json_lines(None, **_where())  # to standard output, which Ray keeps in worker-*.out
-        self._settings, self._trust = settings, _read_trust(settings.trust)
+        self._settings, self._trust = settings, read_optional_trust(settings.trust)
         self._core: Core | None = None
         self._folder: str | None = None
         self._update_refused = False
@@ -221,14 +220,6 @@ def _is_look(request: Request) -> bool:
         Code.MALFORMED,
         f"found {request.method} {below[:60] or '/'!r} below the model, accepted POST with images, or GET {READY_PATH}",
     )
-
-
-def _read_trust(path: str | None) -> TrustStore | None:
-    if path is None:
-        return None
-    from cvforge_edge.trust import read_trust
-
-    return read_trust(path)
 
 
 def _where() -> dict[str, str]:

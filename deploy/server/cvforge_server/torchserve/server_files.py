@@ -24,7 +24,17 @@ HEADROOM_MB = 50
 LOOPBACK = "127.0.0.1"
 JAVA_OPTIONS = "-XX:+ExitOnOutOfMemoryError -XX:+UseSerialGC -XX:TieredStopAtLevel=1"
 """It hands bytes on: what its second compiler gains is less than what that costs for the first thousands of requests."""
-
+LOCKED = {
+    "disable_token_authorization": "false",
+    "enable_model_api": "false",  # nobody registers models, and thereby code, while it runs
+    "allowed_urls": "file:///none",
+    "use_env_allowed_urls": "false",
+    "enable_envvars_config": "false",
+    "install_py_dep_per_model": "false",
+    "decode_input_request": "false",  # the handler does; JSON that is none would end the worker here
+    "limit_max_image_pixels": "true",
+}
+"""What no option changes: who may do what, and what is read before our code is asked."""
 COPIES = 2
 """Of a request in Java's memory: 40 of 12 MB ended a server with a heap of 512 MB, 10 of 25 MB did not."""
 
@@ -119,30 +129,12 @@ class ServerConfig:
         Args:
             folder: of the server, which holds what this refers to.
         """
-        ports = self.ports
-        log_config = (
-            (folder / LOG_CONFIG_NAME).resolve().as_uri()
-        )  # without spaces, where TorchServe divides the options
-        memory = f"-Xmx{self.heap_mb}m -XX:MaxDirectMemorySize={self.heap_mb}m"
         values = {
-            "inference_address": f"http://{self.host}:{ports.inference}",
-            "management_address": f"http://{LOOPBACK}:{ports.management}",
-            "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",
-            "grpc_inference_address": self.grpc_host,
-            "grpc_inference_port": ports.grpc,
-            "grpc_management_address": LOOPBACK,
-            "grpc_management_port": ports.grpc_management,
+            **self._addresses(),
+            **LOCKED,
             "model_store": self.store.resolve(),
             "load_models": ",".join(f"{name}={archive}" for name, archive in self.models.items()),
-            "disable_token_authorization": "false",
             "token_expiration_min": self.token_days * MINUTES_PER_DAY,
-            "enable_model_api": "false",  # nobody registers models, and thereby code, while it runs
-            "allowed_urls": "file:///none",
-            "use_env_allowed_urls": "false",
-            "enable_envvars_config": "false",
-            "install_py_dep_per_model": "false",
-            "decode_input_request": "false",  # the handler does; JSON that is none would end the worker here
-            "limit_max_image_pixels": "true",
             "max_request_size": round(self.request_mb * BYTES_PER_MB),
             "max_response_size": round((LARGEST_ANSWER_MB + HEADROOM_MB) * BYTES_PER_MB),
             "job_queue_size": self.queue,
@@ -152,9 +144,27 @@ class ServerConfig:
             "disable_system_metrics": "true",
             "ts_open_inference_protocol": str(self.open_inference).lower(),  # `oip` is what the environment would say
             "async_logging": "true",
-            "vmargs": f"{memory} {JAVA_OPTIONS} -Dlog4j.configurationFile={log_config}",
+            "vmargs": self._java_options(folder),
         }
         return "".join(f"{name}={_escaped(str(value))}\n" for name, value in values.items())
+
+    def _addresses(self) -> dict[str, str | int]:
+        ports = self.ports
+        return {
+            "inference_address": f"http://{self.host}:{ports.inference}",
+            "management_address": f"http://{LOOPBACK}:{ports.management}",
+            "metrics_address": f"http://{LOOPBACK}:{ports.metrics}",
+            "grpc_inference_address": self.grpc_host,
+            "grpc_inference_port": ports.grpc,
+            "grpc_management_address": LOOPBACK,
+            "grpc_management_port": ports.grpc_management,
+        }
+
+    def _java_options(self, folder: Path) -> str:
+        """TorchServe divides them at spaces, which an address of a file has none of."""
+        log_config = (folder / LOG_CONFIG_NAME).resolve().as_uri()
+        memory = f"-Xmx{self.heap_mb}m -XX:MaxDirectMemorySize={self.heap_mb}m"
+        return f"{memory} {JAVA_OPTIONS} -Dlog4j.configurationFile={log_config}"
 
     def write(self, folder: Path) -> None:
         """Write the files into a folder that only this user can look into, made where it is missing.
