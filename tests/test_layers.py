@@ -148,6 +148,27 @@ def test_the_core_of_the_server_knows_no_shell_around_it(path: Path) -> None:
     assert [name for name in _imports(path) if name.startswith(SERVER_SHELLS)] == []
 
 
+def test_onnxruntime_is_imported_in_one_place_which_keeps_it_from_reporting() -> None:
+    """And what lies below it where that place was asked before."""
+    sources = [*(REPOSITORY / "cvforge").rglob("*.py"), *(REPOSITORY / "deploy").rglob("*.py")]
+    importing = {}
+    for path in sources:
+        names = [
+            name
+            for node in ast.walk(ast.parse(path.read_text()))
+            for name in (
+                [alias.name for alias in node.names]
+                if isinstance(node, ast.Import)
+                else [node.module or ""]
+                if isinstance(node, ast.ImportFrom)
+                else []
+            )
+        ]
+        if any(name.split(".")[0] == "onnxruntime" for name in names):
+            importing[path.relative_to(REPOSITORY).as_posix()] = "load_onnxruntime()" in path.read_text()
+    assert importing == {"deploy/edge/cvforge_edge/backends/onnx_runtime.py": True, "cvforge/export/onnx_int8.py": True}
+
+
 def test_nothing_is_called_utils() -> None:
     vague = {"utils", "helpers", "common", "misc", "util"}
     folders = [REPOSITORY / name for name in ("cvforge", "deploy", "tools")]

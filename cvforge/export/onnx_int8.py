@@ -18,6 +18,7 @@ from cvforge.export.noise import Layer, LayerNoise, layer_noise, noise_images
 from cvforge.export.onnx import finish_onnx
 from cvforge.export.onnx_rounding import OnnxRounding
 from cvforge.export.wrap import INPUT_NAME
+from cvforge_edge.backends.onnx_runtime import load_onnxruntime
 
 WEIGHTED = ("Conv", "ConvTranspose", "Gemm", "MatMul")
 MIN_WEIGHTS = 256  # values; a smaller matrix is arithmetic, such as the mean over a distribution of distances
@@ -41,6 +42,7 @@ class OnnxQuantiser:
     """
 
     def __init__(self, source: Path, inputs_u8: Sequence[np.ndarray], scratch: Path) -> None:
+        load_onnxruntime()
         from onnxruntime.quantization import CalibrationMethod, create_calibrator
         from onnxruntime.quantization.shape_inference import quant_pre_process
 
@@ -155,8 +157,7 @@ def _tensors(path: Path, inputs_u8: Sequence[np.ndarray], names: Sequence[str]) 
 
 def _each_image(path: Path, inputs_u8: Sequence[np.ndarray], names: Sequence[str]) -> Iterator[dict[str, np.ndarray]]:
     """The named tensors of each image, after quantisation; those that the graph no longer has are left out."""
-    import onnxruntime
-
+    onnxruntime = load_onnxruntime()
     model = onnx.load(path)
     there = {output for node in model.graph.node for output in node.output}
     given = {output.name for output in model.graph.output}

@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import onnxruntime
 
 from cvforge.errors import ExportError
 from cvforge.export.compose import Import
+from cvforge_edge.backends.onnx_runtime import load_onnxruntime
 from cvforge_edge.errors import BackendError
 from cvforge_edge.postprocess import PROBABILITY_SLACK
 
@@ -32,6 +32,7 @@ class OriginalBackend:
     def __init__(self, plan: Import) -> None:
         self._plan = plan
         self._where = plan.original.path.name
+        onnxruntime = load_onnxruntime()
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.log_severity_level = LOG_ERRORS_ONLY

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from importlib.util import find_spec
@@ -11,7 +12,9 @@ import numpy as np
 import pytest
 
 from cvforge_edge.backends import BACKENDS, choose_backend, is_installed, open_backend, table
+from cvforge_edge.backends.onnx_runtime import NO_TELEMETRY, load_onnxruntime
 from cvforge_edge.errors import BackendError
+from edge.conftest import build_bundle
 
 MODELS = Path(__file__).parent / "models"
 EDGE = Path(table.__file__).parents[2]
@@ -178,3 +181,32 @@ def test_a_runtime_that_fails_to_import_is_reported_with_numpys_version(
         BackendError, match=rf"tflite_runtime cannot be imported with numpy {np.__version__}.*_ARRAY_API"
     ):
         open_backend("tflite-runtime", MODELS / "detector.tflite")
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
+@pytest.mark.parametrize("home", ["home", "/dev/null"])
+def test_onnxruntime_leaves_nothing_in_the_users_folder_and_needs_none(home: str, tmp_path: Path):
+    """Its makers' builds for Linux otherwise keep an identifier and reports there, from 1.29 on."""
+    bundle = build_bundle(tmp_path / "b", "detector", formats=("onnx",), golden=False)
+    kept = {name: text for name, text in os.environ.items() if name not in ("CI", NO_TELEMETRY, "XDG_CACHE_HOME")}
+    environment = {**kept, "HOME": str(tmp_path / home), "PYTHONPATH": os.pathsep.join(sys.path)}
+    (tmp_path / "home").mkdir()
+    code = (
+        "import sys, numpy\n"
+        "from cvforge_edge.predictor import Predictor\n"
+        "with Predictor.from_bundle(sys.argv[1], backend='onnxruntime') as predictor:\n"
+        "    predictor.predict(numpy.zeros((40, 50, 3), numpy.uint8))\n"
+    )
+    command = [sys.executable, "-c", code, str(bundle)]
+    subprocess.run(command, env=environment, cwd=tmp_path / "home", check=True, timeout=300)
+    assert list((tmp_path / "home").rglob("*")) == []
+
+
+@pytest.mark.skipif(find_spec("onnxruntime") is None, reason="onnxruntime is not installed")
+def test_whoever_wants_onnxruntime_to_report_is_heard(monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setenv(NO_TELEMETRY, "0")
+    load_onnxruntime()
+    assert os.environ[NO_TELEMETRY] == "0"
+    monkeypatch.delenv(NO_TELEMETRY)
+    load_onnxruntime()
+    assert os.environ[NO_TELEMETRY] == "1"

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -15,6 +17,25 @@ if TYPE_CHECKING:
 
 LOG_ERRORS_ONLY = 3
 PROCESSOR = "CPUExecutionProvider"
+NO_TELEMETRY = "ORT_DISABLE_TELEMETRY"
+"""Read by ONNX Runtime while it is imported, and by no release before 1.29."""
+
+
+def load_onnxruntime() -> ModuleType:
+    """The package `onnxruntime`, which reports nothing to its makers unless the environment wants it to.
+
+    From 1.29 on its own builds for Linux send names and hashes of models, hardware and times to Microsoft, and keep an identifier
+    of the machine and what is to be sent in `~/.cache/Microsoft/DeveloperTools/.onnxruntime`. `disable_telemetry_events` comes
+    too late for the identifier and the first report. Source: github.com/microsoft/onnxruntime, pull request 27379.
+
+    Raises:
+        ImportError: it is not installed, or does not fit numpy.
+    """
+    os.environ.setdefault(NO_TELEMETRY, "1")
+    import onnxruntime
+
+    found: ModuleType = onnxruntime
+    return found
 
 
 class OnnxRuntimeBackend:
@@ -44,7 +65,7 @@ class OnnxRuntimeBackend:
     ) -> None:
         self._where = where
         try:
-            import onnxruntime
+            onnxruntime = load_onnxruntime()
         except ImportError as error:
             raise BackendError(f"onnxruntime cannot be imported with numpy {np.__version__}: {error}") from None
         providers = [PROCESSOR]
