@@ -98,9 +98,10 @@ def test_masks_of_a_segmentation_are_those_of_its_classes_without_void() -> None
 
 def test_the_png_of_a_segmentation_is_its_class_map() -> None:
     fields = fields_of(SEGMENTS, masks="png")
-    assert list(fields) == ["pixel_shares", "class_map_png"]
+    assert list(fields) == ["pixel_shares", "class_map_png", "class_map_values"]
     with Image.open(io.BytesIO(base64.b64decode(fields["class_map_png"], validate=True))) as opened:
         np.testing.assert_array_equal(np.asarray(opened), CLASS_MAP)
+    assert fields["class_map_values"] == {"red": 0, "green": 2}
 
 
 @pytest.mark.parametrize("prediction", [OBJECTS, PROBS, SegmentationMap(np.full((60, 80), 2, np.uint8))])

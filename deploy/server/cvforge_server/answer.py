@@ -32,7 +32,8 @@ def result_fields(
 ) -> dict[str, Any]:
     """`detections`, `classes` or `pixel_shares` as in the lines of `cvforge_edge.sinks.jsonl`, and with them
 
-    - `masks` (label to mask) or `class_map_png` of a segmentation, in the form that was asked for;
+    - `masks` (label to mask), or `class_map_png` and its `class_map_values` (label to value), of a segmentation, in the form
+      that was asked for;
     - `annotated_jpeg`: base64, where it was asked for.
 
     Args:
@@ -78,8 +79,9 @@ def _classes(
 
 def _class_masks(prediction: SegmentationMap, labels: Sequence[str], *, form: str, room: Room) -> dict[str, Any]:
     class_map = prediction.class_map
-    if form == "png":
-        return {"class_map_png": png_base64(class_map, room=room)}
     found = [int(class_id) for class_id in np.unique(class_map) if class_id != VOID_CLASS_ID]
+    if form == "png":
+        values = {label_name(labels, class_id): class_id for class_id in found}
+        return {"class_map_png": png_base64(class_map, room=room), "class_map_values": values}
     masks = {label_name(labels, class_id): encode_mask(class_map == class_id, form, room=room) for class_id in found}
     return {"masks": masks}

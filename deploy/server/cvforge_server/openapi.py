@@ -160,6 +160,7 @@ def _result_schema() -> dict[str, Any]:
         pixel_shares={"type": "object", "additionalProperties": fraction},
         masks={"type": "object", "additionalProperties": mask},
         class_map_png=TEXT,
+        class_map_values={"type": "object", "additionalProperties": WHOLE},
         annotated_jpeg=TEXT,
         error=_ref("Error"),
     )
