@@ -7,6 +7,7 @@ from typing import Any
 from cvforge_server.errors import STATUS, Code
 from cvforge_server.kserve import BINARY_OUTPUT, BYTES, ERROR, MOST_DIMENSIONS, RESULTS
 from cvforge_server.options import FALSE, MASK_FORMS, MOST_TOP, OPTIONS_HEADER, TRUE
+from cvforge_server.request_log import REQUEST_ID, REQUEST_ID_HEADER
 
 IMAGE_TYPES = ("image/jpeg", "image/png", "image/webp", "application/octet-stream")
 FIELD_NAME = "^[A-Za-z0-9_.-]+$"
@@ -63,7 +64,7 @@ def _operation(name: str, summary: str, *, content: dict[str, Any], answer: str,
     return {
         "operationId": name,
         "summary": summary,
-        "parameters": [_options_header(), *([] if model else [_model_parameter()])],
+        "parameters": [_options_header(), _id_header(), *([] if model else [_model_parameter()])],
         "requestBody": {"required": True, "content": content},
         "responses": {"200": _response("Every image has a status of its own.", _ref(answer))}
         | {str(status): _response(text, refusals) for status, text in MEANINGS.items()},
@@ -86,6 +87,16 @@ def _options_header() -> dict[str, Any]:
         "required": False,
         "description": "Options of a bare image, written as in an address: score_threshold=0.5&classes=RBC",
         "schema": {"type": "string"},
+    }
+
+
+def _id_header() -> dict[str, Any]:
+    return {
+        "name": REQUEST_ID_HEADER,
+        "in": "header",
+        "required": False,
+        "description": "A name for the request: `request_id` of the answer and of the lines about it in the log",
+        "schema": {"type": "string", "pattern": f"^{REQUEST_ID.pattern}$"},
     }
 
 
