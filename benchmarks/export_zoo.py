@@ -33,8 +33,8 @@ from cvforge.export.bundle import write_and_judge
 from cvforge.export.formats import FORMATS, PRECISIONS
 from cvforge.export.int8_files import Int8File
 from cvforge.export.judge import Judge
-from cvforge.export.latency import median_latency_ms
 from cvforge.export.verify import Reference, Verdict
+from cvforge.latency import median_latency_ms
 from cvforge_edge.types import Task
 
 REPOSITORY = Path(__file__).resolve().parent.parent

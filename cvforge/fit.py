@@ -7,6 +7,7 @@ import logging
 import sys
 from dataclasses import asdict, dataclass
 from datetime import datetime
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from torch import nn
 
 from cvforge.callbacks.checkpoints import RunCheckpoints, SafeCheckpointIO
-from cvforge.callbacks.contact_sheet import draw_contact_sheet, write_png
 from cvforge.callbacks.curves import Curves, draw_curves
 from cvforge.callbacks.ema import WeightsEMA
 from cvforge.callbacks.history import CsvHistory
@@ -26,14 +26,19 @@ from cvforge.callbacks.progress import ProgressLines, TerminalBar
 from cvforge.callbacks.random_state import SeedEachStep, seed_everything
 from cvforge.callbacks.step_limit import StepLimit
 from cvforge.callbacks.tensorboard_log import TensorBoardLog
-from cvforge.callbacks.trackers import build_trackers, flattened, remember_ids
+from cvforge.callbacks.trackers import attach, build_trackers, forgiving, remember_ids
 from cvforge.checkpoint import check_fits, has_average, net_state, read_checkpoint, trained_state
 from cvforge.config import build
+from cvforge.config.differences import flattened
 from cvforge.config.load import resolved_yaml
 from cvforge.config.schema import Config
 from cvforge.environment import describe_environment
 from cvforge.errors import CheckpointError, InterruptedRunError
 from cvforge.evaluation import spread_indices
+from cvforge.metrics.records import RecordingMetric, Records
+from cvforge.report.contact_sheet import draw_contact_sheet, write_png
+from cvforge.report.plots import report_pictures
+from cvforge.report.write import Report, Validated, write_report
 from cvforge.runs import Run, create_run, default_run_dir, refuse_taken
 from cvforge.tasks.base import SupervisedTask
 from cvforge.tasks.classification import ClassificationTask
@@ -122,7 +127,7 @@ def _build_parts(config: Config, resume_from: Path | None) -> _Parts:
     task = TASKS[config.task](
         net,
         build.build_loss(config),
-        metric=build.build_metric(config, data.labels),
+        metric=RecordingMetric(build.build_metric(config, data.labels)),
         optim=config.optim,
         scoring=build.build_evaluation_postprocess(config),
         max_steps=config.trainer.max_steps if config.trainer.max_steps > 0 else None,
@@ -209,7 +214,7 @@ def _loggers(config: Config, run: Run, first_step: int) -> list[Logger]:
         tracker.log_hyperparams(flattened(asdict(config)))
     remember_ids(trackers, run.dir)
     history = CsvHistory(run.history, first_step=first_step)
-    return [history, TensorBoardLog(run.dir / "tensorboard", first_step=first_step), *trackers]
+    return [history, TensorBoardLog(run.dir / "tensorboard", first_step=first_step), *map(forgiving, trackers)]
 
 
 def _train(trainer: pl.Trainer, parts: _Parts, *, stop: StopRequest, resume_from: Path | None) -> None:
@@ -231,6 +236,7 @@ def _finish(config: Config, parts: _Parts, run: Run, trainer: pl.Trainer, checkp
         checkpoints.consider_final(trainer, parts.task.scores)
     best = read_checkpoint(run.best_checkpoint)
     parts.task.scored_net.load_state_dict(net_state(best))
+    records = _records_of_best(parts, trainer, checkpoints)
     summary = {"best_epoch": checkpoints.best_epoch, "val": checkpoints.best_scores}
     if parts.data.test_set is not None:
         trainer.test(parts.task, datamodule=parts.data, verbose=False)
@@ -240,19 +246,30 @@ def _finish(config: Config, parts: _Parts, run: Run, trainer: pl.Trainer, checkp
         return
     _write_json(run.metrics, summary)
     draw_curves(run.history, run.curves, title=run.dir.name)
-    _draw_predictions(config, parts, run)
+    report = _write_report(config, parts, run, records=records, scores=checkpoints.best_scores)
+    attach(trainer.loggers, report_pictures(report), page=run.report, step=trainer.global_step)
     _say_where(run, summary, parts.task.metric.primary)
 
 
-def _draw_predictions(config: Config, parts: _Parts, run: Run) -> None:
-    dataset = parts.data.val_set
+def _records_of_best(parts: _Parts, trainer: pl.Trainer, checkpoints: RunCheckpoints) -> Records:
+    """What the validation of the best weights saw; they are validated once more when that was not the latest validation."""
+    metric: RecordingMetric = parts.task.metric
+    if metric.latest is None or checkpoints.best_step != checkpoints.scored_step:
+        loggers, trainer.loggers = trainer.loggers, []  # these scores are in the history already
+        trainer.validate(parts.task, datamodule=parts.data, verbose=False)
+        trainer.loggers = loggers
+    assert metric.latest is not None
+    return metric.latest
+
+
+def _write_report(config: Config, parts: _Parts, run: Run, *, records: Records, scores: dict[str, float]) -> Report:
+    """The sheet of pictures that do not depend on scores, and the report."""
+    spec, preprocess = build.build_postprocess(config), build.build_preprocess(config)
+    predict, dataset = partial(parts.task.predict_image, preprocess=preprocess, spec=spec), parts.data.val_set
     samples = [dataset[index] for index in spread_indices(len(dataset), CONTACT_SHEET_IMAGES)]
-    spec = build.build_postprocess(config)
-    preprocess = build.build_preprocess(config)
-    sheet = draw_contact_sheet(
-        samples, lambda image: parts.task.predict_image(image, preprocess, spec), labels=parts.data.labels
-    )
-    write_png(sheet, run.predictions)
+    write_png(draw_contact_sheet(samples, predict, labels=parts.data.labels), run.predictions)
+    net, primary = parts.task.scored_net, parts.task.metric.primary
+    return write_report(run, config, Validated(net, predict, dataset, records, scores, primary))
 
 
 def _say_where(run: Run, summary: dict[str, Any], primary: str) -> None:
@@ -264,6 +281,7 @@ def _say_where(run: Run, summary: dict[str, Any], primary: str) -> None:
     _log.info("checkpoint:  %s", run.best_checkpoint)
     _log.info("predictions: %s", run.predictions)
     _log.info("curves:      %s", run.curves)
+    _log.info("report:      %s", run.report)
 
 
 def _write_json(path: Path, values: dict[str, Any]) -> None:

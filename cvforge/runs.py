@@ -67,6 +67,16 @@ class Run:
         return self.dir / "predictions.png"
 
     @property
+    def report(self) -> Path:
+        """The page with figures and pictures."""
+        return self.dir / "report.html"
+
+    @property
+    def report_values(self) -> Path:
+        """The numbers of that page."""
+        return self.dir / "report.json"
+
+    @property
     def log(self) -> Path:
         """What the run told its user."""
         return self.dir / "log.txt"
@@ -98,6 +108,15 @@ class Run:
         """
         return dict(self._data_record()["fingerprints"])
 
+    @property
+    def sizes(self) -> dict[str, int]:
+        """Number of images of the data that the run used, by split; empty where a run has not noted them.
+
+        Raises:
+            CheckpointError: `data.json` is missing or damaged.
+        """
+        return dict(self._data_record()["sizes"])
+
     def checkpoint(self, which: str = "best") -> Path:
         """The path of the `best` or `last` checkpoint, which is there.
 
@@ -119,7 +138,7 @@ class Run:
         try:
             record = json.loads(self.data.read_text(encoding="utf-8"))
             found = {"labels": record["labels"], "task": record["task"]}
-            return found | {"fingerprints": dict(record.get("fingerprints", {}))}
+            return found | {name: dict(record.get(name, {})) for name in ("fingerprints", "sizes")}
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise CheckpointError(
                 f"{self.data}: cannot be read ({error}); is {self.dir} a complete run folder?"

@@ -122,9 +122,10 @@ def _show(run: Path, bundle: Path, annotated: Path, *, checkpoint_json: Path) ->
     images = json.loads(checkpoint_json.read_text(encoding="utf-8"))["images"]
     print(f"scores on {images} images; times of the network alone on one thread; a checkpoint also holds the optimiser")
     print(f"contact sheet:  {run / 'predictions.png'}")
+    print(f"training:       {run / 'report.html'} (open it in a browser)")
     print(f"annotated clip: {annotated}")
     print(f"bundle:         {bundle} (read {bundle / 'model_card.md'})")
-    print(f"report:         {report_path(bundle)} (open it in a browser)")
+    print(f"export:         {report_path(bundle)} (likewise)")
 
 
 def _untrained_score(run: Path) -> float:

@@ -55,6 +55,7 @@ class RunCheckpoints(Checkpoint):
         self.best_score: float | None = None
         self.best_epoch: int | None = None
         self.best_scores: dict[str, float] = {}
+        self.best_step: int | None = None  # where the best score was made, if that was since the last start
         self.scored_step = -1
         self.seconds = 0.0
         self._clock_s = time.monotonic()
@@ -114,6 +115,7 @@ class RunCheckpoints(Checkpoint):
         score = scores[self.monitor.partition("/")[2]]
         if self.best_score is None or score > self.best_score:
             self.best_score, self.best_scores, self.best_epoch = score, dict(scores), epoch
+            self.best_step = step
             self._improved = True
 
     def _asked(self, trainer: pl.Trainer) -> bool:

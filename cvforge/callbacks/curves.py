@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytorch_lightning as pl
 
-from cvforge.callbacks.history import read_history
+from cvforge.history import read_history
 
 REDRAW_EVERY_S = 60.0
 SMOOTHING_POINTS = 15

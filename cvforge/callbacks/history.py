@@ -10,6 +10,8 @@ from typing import Any
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 
+from cvforge.history import read_history
+
 FIRST_COLUMNS = ("epoch", "step")
 
 
@@ -64,12 +66,3 @@ class CsvHistory(Logger):
             writer.writeheader()
             writer.writerows({**row, "epoch": int(row["epoch"]), "step": int(row["step"])} for row in rows)
         temporary.replace(self.path)
-
-
-def read_history(path: Path) -> list[dict[str, float]]:
-    """The rows of a history file, each without its empty cells; none when there is no file."""
-    if not path.is_file():
-        return []
-    with path.open(newline="", encoding="utf-8") as file:
-        rows = [{name: float(cell) for name, cell in row.items() if name and cell} for row in csv.DictReader(file)]
-    return [row for row in rows if "step" in row and "epoch" in row]  # a crash may have cut the last one

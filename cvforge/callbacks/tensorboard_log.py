@@ -9,6 +9,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import cv2
+import numpy as np
 from pytorch_lightning.loggers import Logger
 from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from tensorboard.compat.proto.event_pb2 import Event, SessionLog
@@ -47,6 +49,14 @@ class TensorBoardLog(Logger):
         """Write the scalars of one step."""
         values = [Summary.Value(tag=tag, simple_value=value) for tag, value in metrics.items()]
         self._write(Event(wall_time=time.time(), step=step or 0, summary=Summary(value=values)))
+
+    @rank_zero_only
+    def log_picture(self, tag: str, content: bytes, *, step: int) -> None:
+        """Write a PNG or JPEG."""
+        height, width = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR).shape[:2]
+        picture = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+        value = Summary.Value(tag=tag, image=picture)
+        self._write(Event(wall_time=time.time(), step=step, summary=Summary(value=[value])))
 
     def log_hyperparams(self, params: Any, *args: Any, **kwargs: Any) -> None:
         """Nothing: the run folder has its config."""

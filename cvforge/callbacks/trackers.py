@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 import json
+import logging
 import os
+import tempfile
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +17,11 @@ from pytorch_lightning.utilities.rank_zero import rank_zero_only
 from cvforge.config.schema import LoggingSection
 from cvforge.errors import ConfigError
 
+_log = logging.getLogger(__name__)
 IDS_FILE = "trackers.json"
+SENDING = ("log_metrics", "log_hyperparams", "save", "finalize", "after_save_checkpoint")
+LOST = "is_lost"
+"""Attribute of a tracker that failed."""
 
 
 def build_trackers(section: LoggingSection, *, run_name: str, run_dir: Path) -> list[Logger]:
@@ -45,13 +53,78 @@ def remember_ids(trackers: list[Logger], run_dir: Path) -> None:
         (run_dir / IDS_FILE).write_text(json.dumps(ids, indent=2) + "\n", encoding="utf-8")
 
 
-def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat.update(flattened(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
+def forgiving(logger: Logger) -> Logger:
+    """The same tracker; from now on its first failure is told, and nothing more is sent to it: the run goes on.
+
+    A tracker that cannot be reached when a run starts ends it there; hours later that would help nobody.
+    """
+    for name in SENDING:
+        setattr(logger, name, _forgiven(logger, getattr(logger, name)))
+    return logger
+
+
+def attach(loggers: Sequence[Logger], pictures: Mapping[str, bytes], *, page: Path, step: int) -> None:
+    """Let every tracker show the figures and images of a report, and the report itself; one that fails is told, and left out.
+
+    Args:
+        loggers: of the run; those that show no pictures are passed over.
+        pictures: PNG or JPEG by file name.
+        page: the report.
+        step: optimiser steps of the run.
+    """
+    ways = {"MLFlowLogger": _attach_mlflow, "WandbLogger": _attach_wandb, "TensorBoardLog": _attach_tensorboard}
+    for logger in loggers:
+        way = ways.get(type(logger).__name__)
+        try:
+            if way is not None and not getattr(logger, LOST, False):
+                way(logger, pictures, page, step)
+        except (
+            Exception
+        ) as error:  # a server that is gone, a disk that is full: the run's own report is written already
+            _log.warning(
+                "%s does not show the report (%s: %s); it lies at %s", _name(logger), type(error).__name__, error, page
+            )
+
+
+def _forgiven(logger: Logger, send: Callable[..., None]) -> Callable[..., None]:
+    def attempt(*arguments: Any, **named: Any) -> None:
+        if getattr(logger, LOST, False):
+            return
+        try:
+            send(*arguments, **named)
+        except Exception as error:
+            setattr(logger, LOST, True)
+            text = "%s failed (%s: %s) and is left out from here on; the run's own records go on"
+            _log.warning(text, _name(logger), type(error).__name__, error)
+
+    return attempt
+
+
+def _name(logger: Logger) -> str:
+    return type(logger).__name__.removesuffix("Logger").removesuffix("Log")
+
+
+def _attach_mlflow(logger: Any, pictures: Mapping[str, bytes], page: Path, step: int) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        for name, content in pictures.items():
+            (Path(folder) / name).write_bytes(content)
+        logger.experiment.log_artifacts(logger.run_id, folder, "figures")
+    logger.experiment.log_artifact(logger.run_id, str(page))
+
+
+def _attach_wandb(logger: Any, pictures: Mapping[str, bytes], page: Path, step: int) -> None:
+    import wandb
+    from PIL import Image
+
+    shown = {f"report/{Path(name).stem}": Image.open(io.BytesIO(content)) for name, content in pictures.items()}
+    whole = {"report/page": wandb.Html(page.read_text(encoding="utf-8"), inject=False)}
+    logger.experiment.log({name: wandb.Image(picture) for name, picture in shown.items()} | whole)
+
+
+def _attach_tensorboard(logger: Any, pictures: Mapping[str, bytes], page: Path, step: int) -> None:
+    for name, content in pictures.items():
+        logger.log_picture(f"report/{Path(name).stem}", content, step=step)
+    logger.finalize("success")
 
 
 def _mlflow(section: LoggingSection, *, run_name: str, run_dir: Path, run_id: str | None) -> Logger:

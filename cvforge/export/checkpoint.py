@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 from cvforge.evaluation import spread_indices
-from cvforge.export.latency import median_latency_ms
 from cvforge.export.parity import collect_raw_outputs
 from cvforge.export.reference import ClassEvidence, EvidenceMetric, StatisticsPredictor
 from cvforge.export.stages import Stages
 from cvforge.export.verify import Reference, Scoring
+from cvforge.latency import median_latency_ms
 from cvforge_edge.predictor import Predictor
 
 PARITY_IMAGES = 16

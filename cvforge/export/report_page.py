@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from cvforge.export.bundle import MODEL_CARD_NAME
-from cvforge.export.html_page import Section, bullets, link, page, paragraph, picture, table
 from cvforge.export.int8_files import Int8File
 from cvforge.export.judged_by import LIMITS_MEANING, changes_text, limit_rows, loosened
 from cvforge.export.measurements import Measurements, measurements_path
@@ -20,6 +19,7 @@ from cvforge.export.score_tables import (
     comparison_rows,
     file_rows,
 )
+from cvforge.html.page import Section, bullets, link, page, paragraph, picture, table
 from cvforge_edge.benchmark.cost import FileCost, NotMeasured
 from cvforge_edge.benchmark.measure import failures
 from cvforge_edge.benchmark.table import NOT_MEASURED, latency_text, threads_text

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from cvforge.metrics.bootstrap import Counts, Resampler, Values
-from cvforge.metrics.resampled_precision import MatchCollector, resampled_map
+from cvforge.metrics.resampled_precision import ClassMatches, MatchCollector, resampled_map
 from cvforge_edge.types import Detections, Task
 
 IOU_50, IOU_75 = 0, 5  # positions of 0.50 and 0.75 in COCO's ten thresholds 0.50:0.05:0.95
@@ -82,22 +82,32 @@ class MeanAveragePrecision:
 
     def resampler(self) -> Resampler:
         """Gives `map` of resampled sets of the images seen so far; see `cvforge.metrics.bootstrap`."""
+        classes = self.matches()
+
+        def mean_average_precision(counts: Counts) -> Values:
+            return resampled_map(classes, counts)
+
+        return mean_average_precision
+
+    def matches(self, *, iou_thresholds: tuple[float, ...] | None = None) -> list[ClassMatches]:
+        """Which detections found which objects of any size, for each class that occurs.
+
+        Args:
+            iou_thresholds: overlap from which a detection has found an object; None for COCO's ten.
+        """
         with _silence():
             evaluation = self._evaluation()
             params = evaluation.params
             params.areaRng, params.areaRngLbl = [params.areaRng[AREA_ALL]], ["all"]
+            if iou_thresholds is not None:
+                params.iouThrs = np.array(iou_thresholds)
             matches = MatchCollector(len(self._images), len(params.iouThrs))
             for begin in range(0, len(self._images), MATCHED_AT_ONCE):
                 end = min(begin + MATCHED_AT_ONCE, len(self._images))
                 params.imgIds = list(range(begin + 1, end + 1))
                 evaluation.evaluate()
                 matches.add(evaluation.evalImgs)
-        classes = matches.by_class()
-
-        def mean_average_precision(counts: Counts) -> Values:
-            return resampled_map(classes, counts)
-
-        return mean_average_precision
+        return matches.by_class()
 
     def _evaluation(self) -> Any:
         """A `COCOeval` of the images in the order of their ids, which are numbered from 1."""

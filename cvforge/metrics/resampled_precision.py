@@ -24,12 +24,16 @@ class ClassMatches:
     """The detections of one class in all images, best first, and what they matched.
 
     Attributes:
+        class_id: of the class.
+        scores: (d,) float64, falling.
         images: (d,) int64, position of the image of each detection.
         matched: (t, d) bool, whether it matched an object, for each overlap threshold.
         ignored: (t, d) bool, whether it counts neither as right nor as wrong.
         objects: (n,) int64, objects of the class in each image that count.
     """
 
+    class_id: int
+    scores: npt.NDArray[np.float64]
     images: npt.NDArray[np.int64]
     matched: npt.NDArray[np.bool_]
     ignored: npt.NDArray[np.bool_]
@@ -40,7 +44,7 @@ class MatchCollector:
     """Turns the image entries of a COCO evaluation (`evalImgs`, of pycocotools or hotcoco) into arrays, part by part.
 
     Args:
-        num_images: in the data set; image ids are 1..num_images.
+        num_images: in the data set; image ids are 1..num_images, those of classes begin with 1, too.
         num_thresholds: overlap thresholds of the evaluation.
     """
 
@@ -56,7 +60,7 @@ class MatchCollector:
 
     def by_class(self) -> list[ClassMatches]:
         """The matches of each class that occurs."""
-        return [self._join(parts) for _, parts in sorted(self._parts.items())]
+        return [self._join(category_id - 1, parts) for category_id, parts in sorted(self._parts.items())]
 
     def _compact(self, entry: dict[str, Any]) -> _ImageMatches:
         return _ImageMatches(
@@ -67,13 +71,16 @@ class MatchCollector:
             objects=sum(not ignored for ignored in entry["gtIgnore"]),
         )
 
-    def _join(self, parts: list[_ImageMatches]) -> ClassMatches:
+    def _join(self, class_id: int, parts: list[_ImageMatches]) -> ClassMatches:
         parts = sorted(parts, key=lambda part: part.image)
         images = np.array([part.image for part in parts])
         objects = np.zeros(self._num_images, np.int64)
         objects[images] = [part.objects for part in parts]
-        order = np.argsort(-np.concatenate([part.scores for part in parts]), kind="stable")
+        scores = np.concatenate([part.scores for part in parts])
+        order = np.argsort(-scores, kind="stable")
         return ClassMatches(
+            class_id=class_id,
+            scores=scores[order],
             images=np.repeat(images, [len(part.scores) for part in parts])[order],
             matched=np.concatenate([part.matched for part in parts], axis=1)[:, order],
             ignored=np.concatenate([part.ignored for part in parts], axis=1)[:, order],

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import numpy.typing as npt
 
@@ -36,13 +38,11 @@ class MeanIoU:
         predicted, true = prediction.class_map, truth.class_map
         if predicted.shape != true.shape:
             raise ValueError(f"{image_id}: prediction is {predicted.shape} but truth {true.shape} (height, width)")
-        scored = true != VOID_CLASS_ID
-        counts = np.bincount(true[scored].astype(np.int64) * 256 + predicted[scored], minlength=256 * 256)
-        pairs = np.flatnonzero(counts)
+        pairs, counts = counted_pairs(prediction, truth)
         highest = int(max(pairs.max() // 256, (pairs % 256).max())) if pairs.size else 0
         if highest >= len(self.labels):
             raise ValueError(f"{image_id}: found class id {highest}, but there are {len(self.labels)} labels")
-        self._images[image_id] = (pairs, counts[pairs])
+        self._images[image_id] = (pairs, counts)
 
     def compute(self) -> dict[str, float]:
         """The metrics over all images.
@@ -93,8 +93,21 @@ class MeanIoU:
         return miou
 
     def _confusion(self) -> npt.NDArray[np.int64]:
-        """Pixel counts (true class, predicted class)."""
-        confusion = np.zeros((256, 256), np.int64)
-        for pairs, counts in self._images.values():
-            confusion.ravel()[pairs] += counts
-        return confusion[: len(self.labels), : len(self.labels)]
+        return pixel_confusion(self._images.values(), classes=len(self.labels))
+
+
+def counted_pairs(prediction: SegmentationMap, truth: SegmentationMap) -> CountedPairs:
+    """Codes true * 256 + predicted of the pixels of one image that are not void, ascending, and their pixel counts."""
+    predicted, true = prediction.class_map, truth.class_map
+    scored = true != VOID_CLASS_ID
+    counts = np.bincount(true[scored].astype(np.int64) * 256 + predicted[scored], minlength=256 * 256)
+    pairs = np.flatnonzero(counts)
+    return pairs, counts[pairs]
+
+
+def pixel_confusion(images: Iterable[CountedPairs], *, classes: int) -> npt.NDArray[np.int64]:
+    """Pixel counts (true class, predicted class) over images."""
+    confusion = np.zeros((256, 256), np.int64)
+    for pairs, counts in images:
+        confusion.ravel()[pairs] += counts
+    return confusion[:classes, :classes]

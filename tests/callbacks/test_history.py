@@ -11,11 +11,12 @@ from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.tensorflow_stub.errors import OutOfRangeError
 from tensorboard.compat.tensorflow_stub.pywrap_tensorflow import PyRecordReader_New
 
-from cvforge.callbacks.contact_sheet import draw_contact_sheet
 from cvforge.callbacks.curves import draw_curves
-from cvforge.callbacks.history import CsvHistory, read_history
+from cvforge.callbacks.history import CsvHistory
 from cvforge.callbacks.tensorboard_log import TensorBoardLog
 from cvforge.data.types import Sample
+from cvforge.history import read_history
+from cvforge.report.contact_sheet import draw_contact_sheet
 from cvforge_edge.types import ClassLabel, ClassScores
 
 

@@ -6,7 +6,6 @@ import base64
 import dataclasses
 import re
 from collections.abc import Callable
-from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
@@ -14,48 +13,17 @@ import pytest
 from cvforge.errors import StorageError
 from cvforge.export import beside as beside_module
 from cvforge.export.beside import plot_path, report_path, write_beside
-from cvforge.export.html_page import Section, bullets, link, page, paragraph, table
 from cvforge.export.measurements import measurements_path, read_measurements
 from cvforge.export.report import ExportReport
+from cvforge.html.page import Section, bullets, link, page, paragraph, table
 from cvforge_edge.benchmark import measure as measure_module
 from cvforge_edge.benchmark.cost import FileCost, NotMeasured
 from cvforge_edge.bundle import file_sha256, open_bundle
 from cvforge_edge.types import Task
 from export.tiny import export_tiny, quiet_stages, tiny_calibration, tiny_plan
+from page_reader import Page
 
-VOID = {"meta", "img"}
 NASTY = "a<b & \"c\" 'd' </script>"
-
-
-class Page(HTMLParser):
-    """A strict reader: every element is closed in its order."""
-
-    def __init__(self, text: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.open: list[str] = []
-        self.tags: list[tuple[str, dict[str, str | None]]] = []
-        self.rows: list[list[str]] = []
-        self.text = ""
-        self.feed(text)
-        self.close()
-        assert self.open == []
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.tags.append((tag, dict(attrs)))
-        if tag not in VOID:
-            self.open.append(tag)
-        if tag == "tr":
-            self.rows.append([])
-        if tag in ("td", "th"):
-            self.rows[-1].append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        if "td" in self.open or "th" in self.open:
-            self.rows[-1][-1] += data
-        self.text += data
 
 
 @pytest.fixture(scope="module")

@@ -8,9 +8,9 @@ import torch
 
 from cvforge.errors import ExportBudgetError
 from cvforge.export.agreement.classes import ClassAgreement, ClassCounter
-from cvforge.export.latency import median_latency_ms
 from cvforge.export.parity import output_noise, relative_errors
 from cvforge.export.verify import Reference, Verdict, class_losses, require_budget
+from cvforge.latency import median_latency_ms
 from cvforge_edge.manifest import ModelFile
 from cvforge_edge.types import ClassScores
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 from torch import nn
 
-from cvforge.callbacks.history import read_history
 from cvforge.config.schema import OptimSection
 from cvforge.data.types import Batch, BoxTargets, EvaluationItem
 from cvforge.errors import ConfigError, DivergedError
+from cvforge.history import read_history
 from cvforge.metrics.detection import MeanAveragePrecision
 from cvforge.metrics.segmentation import MeanIoU
 from cvforge.tasks.base import SupervisedTask

@@ -15,13 +15,14 @@ import pytest
 import torch
 
 from conftest import REPOSITORY
-from cvforge.callbacks.history import read_history
 from cvforge.checkpoint import net_state, read_checkpoint
 from cvforge.config.build import load_net
 from cvforge.config.load import load, load_resolved
 from cvforge.errors import CheckpointError, RunExistsError
 from cvforge.fit import check_resume, fit
+from cvforge.history import read_history
 from cvforge.runs import open_run
+from page_reader import Page
 
 TEST_SET = "data.test={_target_: cvforge.data.synthetic.ShapesClassification, count: 6, size_hw: [32, 32], seed: 9}"
 TINY = [
@@ -57,6 +58,8 @@ def test_a_run_leaves_its_records(finished: Path) -> None:
         "metrics.json",
         "curves.png",
         "predictions.png",
+        "report.html",
+        "report.json",
         "checkpoints/best.ckpt",
         "checkpoints/last.ckpt",
     }
@@ -78,6 +81,28 @@ def test_the_scores_of_a_run_are_those_of_its_best_checkpoint(finished: Path) ->
         assert [name for name in summary[split] if "/" not in name] == ["top1"]
     logged = [row["val/top1"] for row in read_history(run.history) if "val/top1" in row]
     assert summary["val"]["top1"] == pytest.approx(max(logged))
+
+
+def share_right(folder: Path) -> float:
+    """Of the images in the report's confusion matrix."""
+    values = json.loads(open_run(folder).report_values.read_text())
+    counts = values["figures"]["confusion"]
+    assert sum(map(sum, counts)) == values["images"]
+    return sum(row[k] for k, row in enumerate(counts)) / values["images"]
+
+
+def test_the_report_is_of_the_best_checkpoint_and_shows_the_run(finished: Path) -> None:
+    run = open_run(finished)
+    summary = json.loads(run.metrics.read_text())
+    assert share_right(finished) == pytest.approx(summary["val"]["top1"])
+    page = Page(run.report.read_text(encoding="utf-8"))
+    assert ["val", f"{summary['val']['top1']:.4f}"] in page.rows
+    assert ["test", f"{summary['test']['top1']:.4f}"] in page.rows
+    for split, fingerprint in run.fingerprints.items():
+        assert [split, str(run.sizes[split]), fingerprint] in page.rows
+    assert ["trainer.max_epochs", "2", str(load("cls_demo", []).trainer.max_epochs)] in page.rows
+    assert "Learning rate" in page.text
+    assert f"report:      {run.report}" in run.log.read_text()
 
 
 def test_the_net_of_a_run_has_its_averaged_weights(finished: Path) -> None:
@@ -118,6 +143,17 @@ def test_a_resumed_run_goes_on_in_its_folder(finished: Path) -> None:
     assert "max_epochs: 3" in (finished / "config.resumed-1.yaml").read_text()
     assert "max_epochs: 2" in run.config.read_text()
     assert [row["step"] for row in read_history(run.history) if "val/top1" in row] == [1, 3, 5]
+    assert share_right(finished) == pytest.approx(json.loads(run.metrics.read_text())["val"]["top1"])
+
+
+def test_a_resumed_run_without_more_to_train_has_its_report_anew_and_no_more_history(finished: Path) -> None:
+    run = open_run(finished)
+    before, scores = read_history(run.history), json.loads(run.metrics.read_text())["val"]
+    run.report.unlink()
+    fit(load_resolved(run.config, ["trainer.max_epochs=3"]), run_dir=run.dir, resume_from=run.last_checkpoint)
+    assert run.report.is_file()
+    assert share_right(finished) == pytest.approx(scores["top1"])
+    assert read_history(run.history) == before
 
 
 def test_the_last_weights_are_scored_even_when_their_epoch_is_not_validated(tmp_path: Path) -> None:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from cvforge.callbacks.contact_sheet import draw_contact_sheet
 from cvforge.data.types import Sample
+from cvforge.report.contact_sheet import draw_contact_sheet
 from cvforge_edge.contact_sheet import CELL_HW, contact_sheet
 from cvforge_edge.draw import draw_detections
 from cvforge_edge.types import ClassLabel, ClassScores, Detections

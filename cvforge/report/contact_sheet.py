@@ -33,12 +33,12 @@ def draw_contact_sheet(samples: Sequence[Sample], predict: Predict, *, labels: S
     pictures, captions = [], []
     for sample in samples:
         prediction = predict(sample.image_bgr)
-        pictures.append(_truth_picture(sample, labels))
-        pictures.append(_model_picture(sample.image_bgr, prediction, labels))
+        pictures.append(truth_picture(sample, labels))
+        pictures.append(model_picture(sample.image_bgr, prediction, labels))
         name = Path(sample.image_id).name
         verdict = ", wrong" if _is_wrong(sample.truth, prediction) else ""
-        captions.append(f"truth: {_summary(sample.truth, labels)}  ({name})")
-        captions.append(f"model: {_summary(prediction, labels)}{verdict}")
+        captions.append(f"truth: {summary(sample.truth, labels)}  ({name})")
+        captions.append(f"model: {summary(prediction, labels)}{verdict}")
     return contact_sheet(pictures, columns=2 * PAIRS_IN_A_ROW, captions=captions)
 
 
@@ -55,7 +55,8 @@ def write_png(image_bgr: npt.NDArray[np.uint8], path: Path) -> None:
         raise StorageError(f"{path}: the picture cannot be written ({error}); free space") from error
 
 
-def _truth_picture(sample: Sample, labels: Sequence[str]) -> npt.NDArray[np.uint8]:
+def truth_picture(sample: Sample, labels: Sequence[str]) -> npt.NDArray[np.uint8]:
+    """The image with its truth drawn; as it is where the truth is one class."""
     truth = sample.truth
     if isinstance(truth, ClassLabel):
         return sample.image_bgr  # the caption says its class
@@ -64,9 +65,10 @@ def _truth_picture(sample: Sample, labels: Sequence[str]) -> npt.NDArray[np.uint
     return draw_prediction(sample.image_bgr, truth, labels=labels)
 
 
-def _model_picture(
+def model_picture(
     image_bgr: npt.NDArray[np.uint8], prediction: Prediction, labels: Sequence[str]
 ) -> npt.NDArray[np.uint8]:
+    """The image with a prediction drawn; small ones are enlarged where the text would hide them."""
     if isinstance(prediction, ClassScores):  # enlarged before text comes onto it, which would hide a small picture
         scale = max(1.0, min(CELL_HW) / max(image_bgr.shape[:2]))
         size_wh = (round(image_bgr.shape[1] * scale), round(image_bgr.shape[0] * scale))
@@ -74,15 +76,8 @@ def _model_picture(
     return draw_prediction(image_bgr, prediction, labels=labels)
 
 
-def _is_wrong(truth: Truth, prediction: Prediction) -> bool:
-    return (
-        isinstance(truth, ClassLabel)
-        and isinstance(prediction, ClassScores)
-        and prediction.top(1)[0][0] != truth.class_id
-    )
-
-
-def _summary(value: Truth | Prediction, labels: Sequence[str]) -> str:
+def summary(value: Truth | Prediction, labels: Sequence[str]) -> str:
+    """A truth or prediction in a few words."""
     if isinstance(value, ClassLabel):
         return labels[value.class_id]
     if isinstance(value, ClassScores):
@@ -92,3 +87,11 @@ def _summary(value: Truth | Prediction, labels: Sequence[str]) -> str:
         return f"{len(np.unique(value.class_map))} classes"
     assert isinstance(value, Detections)
     return f"{len(value)} object{'' if len(value) == 1 else 's'}"
+
+
+def _is_wrong(truth: Truth, prediction: Prediction) -> bool:
+    return (
+        isinstance(truth, ClassLabel)
+        and isinstance(prediction, ClassScores)
+        and prediction.top(1)[0][0] != truth.class_id
+    )
