@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-EXTRAS ?= train,export,server,ray,dev
+EXTRAS ?= train,tune,export,server,ray,dev
 UV_VERSION := 0.13.8
 STAMP := $(VENV)/.installed-$(EXTRAS)
 export UV_SYSTEM_CERTS ?= 1
@@ -55,7 +55,7 @@ check: lint types test  ## what every change must pass; CI runs it too
 
 constraints: $(STAMP)  ## pin the newest versions that the ranges of setup.py allow, for every supported Python
 	@$(BIN)/uv pip compile -q --universal --python-version 3.10 --no-annotate --no-header --upgrade \
-	 --extra train --extra export --extra server --extra ray --extra tensorflow --extra track --extra dev setup.py -o constraints.txt
+	 --extra train --extra tune --extra export --extra server --extra ray --extra tensorflow --extra track --extra dev setup.py -o constraints.txt
 
 clean:  ## remove the environment and caches; runs and bundles stay
 	rm -rf $(VENV) .pytest_cache .mypy_cache .ruff_cache build *.egg-info

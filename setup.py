@@ -58,6 +58,8 @@ EXTRAS = {
     ],
     "tensorflow": ["tensorflow>=2.20"],
     "track": ["mlflow>=3.5", "wandb>=0.22"],
+    # Beside `train`, for tools/tune.py.
+    "tune": ["optuna>=5.0,<6", "cmaes>=0.12"],
     "server": [
         "numpy>=1.26",
         "torch>=2.10",  # workers import it, whatever they run

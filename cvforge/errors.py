@@ -60,3 +60,9 @@ class InterruptedRunError(CVForgeError):
     """Training was stopped by Ctrl-C or SIGTERM; a checkpoint to resume from was written."""
 
     exit_code = 130
+
+
+class TuningError(CVForgeError):
+    """None of the first trials of a search succeeded, or its processes cannot run."""
+
+    exit_code = 15

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from functools import partial
@@ -29,7 +30,7 @@ from cvforge.callbacks.tensorboard_log import TensorBoardLog
 from cvforge.callbacks.trackers import attach, build_trackers, forgiving, remember_ids
 from cvforge.checkpoint import check_fits, has_average, net_state, read_checkpoint, trained_state
 from cvforge.config import build
-from cvforge.config.differences import flattened
+from cvforge.config.flat import flattened
 from cvforge.config.load import resolved_yaml
 from cvforge.config.schema import Config
 from cvforge.environment import describe_environment
@@ -53,13 +54,20 @@ TASKS = {"classification": ClassificationTask, "detection": DetectionTask, "segm
 CONTACT_SHEET_IMAGES = 8
 
 
-def fit(config: Config, *, run_dir: Path | None = None, resume_from: Path | None = None) -> Path:
+def fit(
+    config: Config,
+    *,
+    run_dir: Path | None = None,
+    resume_from: Path | None = None,
+    callbacks: Sequence[pl.Callback] = (),
+) -> Path:
     """Train, keep the best checkpoint, score it, and leave everything in the run's folder.
 
     Args:
         config: a checked config.
         run_dir: the run's folder; None: that of `run.dir`, or a dated one.
         resume_from: a checkpoint of this run, to go on exactly where it was written.
+        callbacks: beside those of the config and of every run.
 
     Returns:
         The run's folder.
@@ -80,7 +88,7 @@ def fit(config: Config, *, run_dir: Path | None = None, resume_from: Path | None
         run = Run(folder) if resumed or rank_zero_only.rank else create_run(folder)
         with log_file(run.log):
             _record(config, parts, run)
-            trainer, checkpoints, stop = _build_trainer(config, parts, run)
+            trainer, checkpoints, stop = _build_trainer(config, parts, run, callbacks)
             _train(trainer, parts, stop=stop, resume_from=resume_from)
             _finish(config, parts, run, trainer, checkpoints)
     return run.dir
@@ -170,13 +178,15 @@ def _record(config: Config, parts: _Parts, run: Run) -> None:
     )
 
 
-def _build_trainer(config: Config, parts: _Parts, run: Run) -> tuple[pl.Trainer, RunCheckpoints, StopRequest]:
+def _build_trainer(
+    config: Config, parts: _Parts, run: Run, callbacks: Sequence[pl.Callback]
+) -> tuple[pl.Trainer, RunCheckpoints, StopRequest]:
     stop = StopRequest()
     checkpoints = RunCheckpoints(run.dir / "checkpoints", monitor=parts.task.monitor, stop=stop)
     trainer = build_trainer(
         config.trainer,
         parts.hardware,
-        callbacks=_callbacks(config, run, checkpoints),
+        callbacks=[*callbacks, *_callbacks(config, run, checkpoints)],
         loggers=_loggers(config, run, parts.first_step),
         plugins=[SafeCheckpointIO()],
         folder=run.dir,

@@ -130,7 +130,8 @@ class Run:
         path = self.best_checkpoint if which == "best" else self.last_checkpoint
         if not path.is_file():
             there = [name for name in CHECKPOINT_NAMES if (self.dir / "checkpoints" / f"{name}.ckpt").is_file()]
-            advice = f"it has {', '.join(there)}" if there else "it was stopped before the first one was written"
+            none = "it was stopped before the first one was written, or a search has dropped it"
+            advice = f"it has {', '.join(there)}" if there else none
             raise CheckpointError(f"{path}: the run has no such checkpoint; {advice}")
         return path
 

@@ -13,6 +13,7 @@ import pytest
 
 from conftest import REPOSITORY
 from cvforge.config.load import load
+from cvforge.tune.gather import gather_space
 
 DOCUMENTS = sorted(
     path
@@ -50,6 +51,9 @@ def test_every_command_is_understood_by_its_program(
     options = vars(program["_parser"]().parse_intermixed_args(arguments))
     if options.get("config") is not None:
         there = [f"data.root={tmp_path}" if text.startswith("data.root=") else text for text in options["overrides"]]
+        if "space" in options:
+            gathered = gather_space(there, options["space"])
+            there = [*gathered.overrides, *(p.override(p.values.edges[0]) for p in gathered.parameters)]
         load(options["config"], there)
 
 

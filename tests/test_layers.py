@@ -33,7 +33,8 @@ LEVELS = {
     "cvforge.export": 4,
     "cvforge.flash": 4,
     "cvforge.loop": 4,
-    "cvforge.commands": 5,
+    "cvforge.tune": 5,
+    "cvforge.commands": 6,
 }
 """The level of each package; `cvforge` itself (the version) belongs to the lowest."""
 

@@ -21,7 +21,7 @@ import cvforge_edge
 from conftest import REPOSITORY
 
 DEVICE_EXTRAS = ("edge", "edge-onnx", "edge-tflite-runtime")
-WORKSTATION_EXTRAS = ("train", "export", "tensorflow", "track", "dev")
+WORKSTATION_EXTRAS = ("train", "export", "tensorflow", "track", "tune", "dev")
 
 
 def text_of(name: str) -> str:
@@ -90,7 +90,7 @@ def test_opencv_comes_without_windows_so_that_a_bare_machine_can_import_it() -> 
 
 
 def test_everything_that_the_trainer_imports_is_named_in_an_extra() -> None:
-    named = set().union(*(extras()[extra] for extra in ("train", "export", "tensorflow", "track")))
+    named = set().union(*(extras()[extra] for extra in ("train", "export", "tensorflow", "track", "tune")))
     providers = packages_distributions()
     missing = {}
     for path in sorted((REPOSITORY / "cvforge").rglob("*.py")):

@@ -118,6 +118,18 @@ def compose_config(config: str, overrides: list[str]) -> Composed:
     return Composed(tree, path, tuple(texts), _nested(flat))
 
 
+def chosen_options(config: str, overrides: list[str]) -> dict[str, str | None]:
+    """Group -> the option that the defaults list and the overrides choose.
+
+    Raises:
+        ConfigError: there is no such config, or an override cannot be parsed.
+    """
+    path = find_config(config)
+    with _hydra(path):
+        texts, _ = _texts(path, parse_overrides(overrides, path.parent))
+        return dict(_defaults_list(path, texts).overrides.known_choices)
+
+
 def _hydra(path: Path) -> initialize_config_dir:
     return initialize_config_dir(str(path.parent), version_base="1.3")
 

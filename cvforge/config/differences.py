@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from typing import Any
 
+from cvforge.config.flat import flattened
 from cvforge.environment import without_secrets
 
 PLACES = ("run.dir", "data.root", "data.hint")
 """Keys that say where things lie, not what is done."""
 ABSENT = "(absent)"
-
-
-def flattened(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    """Nested mappings as one, with dotted keys."""
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        name = f"{prefix}{key}"
-        flat.update(flattened(value, f"{name}.") if isinstance(value, dict) else {name: value})
-    return flat
 
 
 def config_differences(*configs: dict[str, Any]) -> dict[str, tuple[str, ...]]:

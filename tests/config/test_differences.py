@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from cvforge.config.differences import config_differences, flattened
+from cvforge.config.differences import config_differences
+from cvforge.config.flat import flattened
 from cvforge.config.load import load
 
 
