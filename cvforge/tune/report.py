@@ -7,7 +7,7 @@ from pathlib import Path
 
 import optuna
 
-from cvforge.export.html_page import Section, page, paragraph, table
+from cvforge.html.page import Section, page, paragraph, table
 from cvforge.tune.chart import legend
 from cvforge.tune.pictures import courses, history, slices
 from cvforge.tune.search import Search
