@@ -96,6 +96,13 @@ def test_the_server_of_the_image_stays_on_loopback_and_is_healthy_when_workers_a
     assert arguments_of("HEALTHCHECK") == ["python", "tools/serve.py", "status", "--server", "/run/cvforge"]
 
 
+def test_the_image_has_byte_code_without_which_a_worker_takes_seconds_more_to_come_back():
+    commands = [rest for found, rest in instructions(DOCKERFILE) if found == "RUN"]
+    (pip,) = (command for command in commands if "pip install" in command)
+    assert "--compile" in pip.split()
+    assert commands[-1] == "python -m compileall -q deploy tools"
+
+
 def test_packages_of_the_image_are_those_that_are_tested():
     tested = dict(
         line.split(" ;")[0].split("==")
