@@ -148,11 +148,12 @@ def test_a_resumed_run_goes_on_in_its_folder(finished: Path) -> None:
 
 def test_a_resumed_run_without_more_to_train_has_its_report_anew_and_no_more_history(finished: Path) -> None:
     run = open_run(finished)
-    before, scores = read_history(run.history), json.loads(run.metrics.read_text())["val"]
+    before, summary = read_history(run.history), json.loads(run.metrics.read_text())
     run.report.unlink()
-    fit(load_resolved(run.config, ["trainer.max_epochs=3"]), run_dir=run.dir, resume_from=run.last_checkpoint)
+    done = load_resolved(run.config, [f"trainer.max_epochs={summary['epochs']}"])
+    fit(done, run_dir=run.dir, resume_from=run.last_checkpoint)
     assert run.report.is_file()
-    assert share_right(finished) == pytest.approx(scores["top1"])
+    assert share_right(finished) == pytest.approx(summary["val"]["top1"])
     assert read_history(run.history) == before
 
 
