@@ -107,7 +107,9 @@ def test_onnx_layers_stay_in_float_when_asked_and_the_same_request_gives_the_sam
     quantiser = OnnxQuantiser(tmp_path / "f.onnx", tiny_calibration(Task.CLASSIFICATION), tmp_path)
     quantiser.write(tmp_path / "a.onnx")
     noise = quantiser.noise(tmp_path / "a.onnx")
-    quantiser.write(tmp_path / "b.onnx", float_layers=[noise[0].name])
+    # Which layer is the noisiest of all depends on the processor's int8 kernels: the products of some saturate.
+    noisiest = next(layer.name for layer in noise if layer.kind == "Conv")
+    quantiser.write(tmp_path / "b.onnx", float_layers=[noisiest])
     quantiser.write(tmp_path / "c.onnx")
     assert {layer.name for layer in noise} >= {"first", "second"}
     weights = {
